@@ -1,0 +1,1 @@
+"""Ways to run the product: the command line, the stack on one machine, the local twins."""

@@ -1,0 +1,1 @@
+"""Decides what should happen: states, leases, schedule, reports, and the database that holds them."""

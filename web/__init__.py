@@ -1,0 +1,1 @@
+"""Flask: the webhook, the badge and the maintainer pages."""

@@ -1,0 +1,1 @@
+"""Does it: Celery tasks that take one step of one row at a time."""
