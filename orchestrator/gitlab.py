@@ -1,0 +1,258 @@
+"""GitLab's REST API (v4), the calls that previews need.
+
+::
+
+    GitLabError
+    ├── GitLabBusy (TryLater)   429, 5xx, unreachable, or the answer was lost
+    ├── NotPermitted            the token is refused or lacks a right
+    ├── Missing                 404
+    └── Rejected                400 and the like, with GitLab's own words
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from orchestrator.errors import PreviewError, TryLater
+from orchestrator.merge_request import MergeRequest
+
+#: GitLab's number for the Developer role.
+DEVELOPER = 30
+_PAGE = 100
+
+
+class GitLabError(PreviewError):
+    """GitLab did not do what it was asked for."""
+
+
+class GitLabBusy(GitLabError, TryLater):
+    """GitLab cannot answer now."""
+
+
+class NotPermitted(GitLabError):
+    """GitLab refuses the token, or the token lacks a right."""
+
+
+class Missing(GitLabError):
+    """GitLab does not know it."""
+
+
+class Rejected(GitLabError):
+    """GitLab says that the request is wrong."""
+
+
+class GitLab:
+    """One GitLab instance with one token (scope ``api``). May be shared between threads."""
+
+    def __init__(self, url: str, token: str, *, user_agent: str, ca_file: Path | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=f"{self.url}/api/v4",
+            headers={"PRIVATE-TOKEN": token, "User-Agent": user_agent},
+            timeout=httpx.Timeout(20.0, connect=5.0),
+            verify=ssl.create_default_context(cafile=str(ca_file) if ca_file else None),
+            # The environment must not be able to send the token through a proxy, or other credentials along.
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def merge_request(self, project_id: int, iid: int) -> MergeRequest:
+        """The merge request as it is now."""
+        return _merge_request(self._call("GET", f"/projects/{project_id}/merge_requests/{iid}"))
+
+    def open_merge_requests(self, project_id: int) -> list[int]:
+        """The numbers of all open merge requests."""
+        path = f"/projects/{project_id}/merge_requests"
+        return [int(item["iid"]) for item in self._pages(path, state="opened")]
+
+    def project(self, path_or_id: str | int) -> Mapping[str, Any]:
+        """GitLab's description of a project."""
+        return self._mapping("GET", f"/projects/{quote(str(path_or_id), safe='')}")
+
+    def access_level(self, project_id: int, user_id: int) -> int:
+        """The user's access level in the project, inherited rights included; 0 for none."""
+        try:
+            member = self._mapping("GET", f"/projects/{project_id}/members/all/{user_id}")
+        except Missing:
+            return 0
+        return int(member.get("access_level") or 0)
+
+    # --- telling --------------------------------------------------------------------------------------
+
+    def add_hook(self, project_id: int, url: str, secret: str) -> None:
+        """Make the project's webhook to `url`, in place of an older one to the same address."""
+        for hook in list(self._pages(f"/projects/{project_id}/hooks")):
+            if hook.get("url") == url:
+                self._call("DELETE", f"/projects/{project_id}/hooks/{hook['id']}")
+        body = {
+            "url": url,
+            "token": secret,
+            "merge_requests_events": True,
+            "note_events": True,
+            "push_events": False,
+            "enable_ssl_verification": url.startswith("https://"),
+        }
+        self._call("POST", f"/projects/{project_id}/hooks", json=body)
+
+    def set_status(
+        self, project_id: int, sha: str, *, state: str, name: str, description: str, target_url: str, ref: str
+    ) -> None:
+        """Set a commit status. GitLab refuses to repeat a state; that it is so already is what was wanted."""
+        body = {
+            "state": state,
+            "name": name,
+            "description": description,
+            "target_url": target_url,
+            "ref": ref,
+        }
+        try:
+            self._call("POST", f"/projects/{project_id}/statuses/{sha}", json=body)
+        except Rejected as error:
+            if "Cannot transition status" not in str(error):
+                raise
+
+    def put_note(self, project_id: int, iid: int, body: str, *, marker: str, note_id: int | None) -> int:
+        """Write our one note, known by its id or else found by `marker`; returns its id."""
+        path = f"/projects/{project_id}/merge_requests/{iid}/notes"
+        if note_id is None:
+            note_id = next((int(note["id"]) for note in self._pages(path) if marker in note["body"]), None)
+        if note_id is not None:
+            try:
+                self._call("PUT", f"{path}/{note_id}", json={"body": body})
+                return note_id
+            except Missing:
+                pass  # somebody deleted it
+        return int(self._mapping("POST", path, json={"body": body})["id"])
+
+    def award_emoji(self, project_id: int, iid: int, note_id: int, name: str) -> None:
+        """Answer a comment with an emoji; there already is fine."""
+        path = f"/projects/{project_id}/merge_requests/{iid}/notes/{note_id}/award_emoji"
+        with suppress(Missing, Rejected):
+            self._call("POST", path, json={"name": name})
+
+    def put_environment(self, project_id: int, name: str, *, external_url: str | None) -> int:
+        """Make the environment, or give it its address; returns its id."""
+        body: dict[str, Any] = {} if external_url is None else {"external_url": external_url}
+        path = f"/projects/{project_id}/environments"
+        known = next((item for item in self._pages(path, name=name)), None)
+        if known is None:
+            return int(self._mapping("POST", path, json=body | {"name": name, "tier": "development"})["id"])
+        if body and known.get("external_url") != external_url:
+            self._call("PUT", f"{path}/{known['id']}", json=body)
+        return int(known["id"])
+
+    def stop_environment(self, project_id: int, environment_id: int) -> None:
+        """Stop the environment; gone already is fine."""
+        with suppress(Missing):
+            self._call("POST", f"/projects/{project_id}/environments/{environment_id}/stop")
+
+    def put_deployment(
+        self,
+        project_id: int,
+        *,
+        environment: str,
+        sha: str,
+        ref: str,
+        status: str,
+        deployment_id: int | None,
+        others: Collection[int],
+    ) -> int:
+        """Make a deployment in `environment`, or move the one with `deployment_id` on; returns its id.
+
+        Where the id is not known, one of the same commit whose id is not among the `others` that are known
+        is taken: it was made by a try whose answer was lost.
+        """
+        path = f"/projects/{project_id}/deployments"
+        if deployment_id is None:
+            latest = self._pages(path, environment=environment, order_by="id", sort="desc")
+            lost = (d for d in islice(latest, _PAGE) if d["sha"] == sha and int(d["id"]) not in others)
+            deployment_id = next((int(d["id"]) for d in lost), None)
+        if deployment_id is not None:
+            self._call("PUT", f"{path}/{deployment_id}", json={"status": status})
+            return deployment_id
+        body = {"environment": environment, "sha": sha, "ref": ref, "tag": False, "status": status}
+        return int(self._mapping("POST", path, json=body)["id"])
+
+    # --- within ---------------------------------------------------------------------------------------
+
+    def _pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
+        page = "1"
+        while page:
+            response = self._response("GET", path, params={**query, "per_page": str(_PAGE), "page": page})
+            yield from response.json()
+            page = response.headers.get("x-next-page", "")
+
+    def _mapping(self, method: str, path: str, **kwargs: Any) -> Mapping[str, Any]:
+        answer = self._call(method, path, **kwargs)
+        if not isinstance(answer, Mapping):
+            raise GitLabBusy("GitLab's answer has an unexpected form")
+        return answer
+
+    def _call(self, method: str, path: str, **kwargs: Any) -> Any:
+        response = self._response(method, path, **kwargs)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise GitLabBusy("GitLab's answer is no JSON") from None
+
+    def _response(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **kwargs)
+        except httpx.HTTPError as error:
+            raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
+        if response.status_code >= 400:
+            raise _named_error(response)
+        return response
+
+
+def _named_error(response: httpx.Response) -> GitLabError:
+    words = f"{response.request.method} {response.request.url.path}: {_words(response)}"
+    status = response.status_code
+    if status in {401, 403}:
+        return NotPermitted(words)
+    if status == 404:
+        return Missing(words)
+    if status == 429 or status >= 500:
+        wait = response.headers.get("Retry-After", "")
+        return GitLabBusy(words, seconds=float(wait) if wait.isdigit() else None)
+    return Rejected(words)
+
+
+def _words(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return f"HTTP {response.status_code}"
+    if isinstance(body, Mapping):
+        body = body.get("message") or body.get("error_description") or body.get("error") or body
+    return f"{response.status_code} {body}"[:500]
+
+
+def _merge_request(item: Mapping[str, Any]) -> MergeRequest:
+    return MergeRequest(
+        iid=int(item["iid"]),
+        state=str(item["state"]),
+        sha=str(item.get("sha") or ""),
+        title=str(item.get("title") or ""),
+        author=str((item.get("author") or {}).get("username") or ""),
+        web_url=str(item.get("web_url") or ""),
+        source_branch=str(item.get("source_branch") or ""),
+        target_branch=str(item.get("target_branch") or ""),
+        source_project_id=item.get("source_project_id"),
+        target_project_id=int(item["target_project_id"]),
+    )

@@ -1,0 +1,459 @@
+"""The one door: deliveries and commands come in here, outcomes are recorded here, nothing else writes state.
+
+Each method is one short transaction. It reads the rows as they are now, lets the pure modules decide, writes
+what changed together with its events, plans if the plan may have changed, and returns what is due next, for
+the caller to say on the queue. Losing that return value costs a second: the sweep finds the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from orchestrator import outcome as out
+from orchestrator import pool, preview, scheduler
+from orchestrator.errors import BadInput
+from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.pool import Account, AccountState
+from orchestrator.preview import Deployment, Patience, Scene, State, Step
+from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.scheduler import Ceiling, Limits
+from orchestrator.store import Store, Tx
+
+#: Who is named in events that no person caused.
+OURSELVES = "Toolforge Preview"
+#: Changes on the way to a verdict are gathered this long before GitLab is told.
+_GATHER_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the operator decided; times in seconds."""
+
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=Limits)
+    live_seconds: float = 3 * 86400.0
+    clean_poll_seconds: float = 1.0
+
+
+class Lifecycle:
+    """Everything that may change the state of a preview, a deployment or an account."""
+
+    def __init__(self, store: Store, policy: Policy) -> None:
+        self._store = store
+        self._policy = policy
+
+    # --- what comes from outside ----------------------------------------------------------------------
+
+    def receive(
+        self, project: Project, key: str, *, kind: str, iid: int, facts: Mapping[str, Any], now: float
+    ) -> list[Due]:
+        """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once."""
+        with self._store.write() as tx:
+            delivery_id = tx.add_delivery(project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now)
+        return [] if delivery_id is None else [Due(Kind.DELIVERY, delivery_id, now)]
+
+    def observe(self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float) -> list[Due]:
+        """Make the preview what the merge request, as GitLab shows it now, asks for; closes the delivery."""
+        with self._store.write() as tx:
+            if not tx.holds(claim):
+                return []
+            change = _Change(tx, self._policy, now, who=seen.author)
+            result = change.observe(delivery, seen)
+            tx.close_delivery(claim, result, now)
+            return change.finish()
+
+    def command(
+        self, claim: Claim, delivery: Delivery, seen: MergeRequest, verb: Verb, now: float
+    ) -> tuple[list[Due], bool]:
+        """Carry out a comment's command and close its delivery; False when it could not be done.
+
+        `/preview` counts for the commit that the comment was written under, and for no later one.
+        """
+        with self._store.write() as tx:
+            if not tx.holds(claim):
+                return [], False
+            change = _Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")))
+            result, was_done = change.command(delivery, seen, verb)
+            tx.close_delivery(claim, result, now)
+            return change.finish(), was_done
+
+    def ignore(self, claim: Claim, reason: str, now: float) -> list[Due]:
+        """Close a delivery that asks for nothing."""
+        with self._store.write() as tx:
+            tx.close_delivery(claim, reason, now)
+        return []
+
+    def approve_or_redeploy(self, preview_id: int, who: str, now: float) -> list[Due]:
+        """Somebody with the right to says `/preview`: approve the head commit, or build it again.
+
+        Raises :class:`BadInput` when the merge request is closed or a verdict on the commit is on its way.
+        """
+        with self._store.write() as tx:
+            change = _Change(tx, self._policy, now, who=who)
+            change.approve_or_redeploy(tx.preview(preview_id))
+            return change.finish()
+
+    def stop(self, preview_id: int, who: str, why: str, now: float) -> list[Due]:
+        """Take a preview down; what it holds is cleaned and given back."""
+        with self._store.write() as tx:
+            change = _Change(tx, self._policy, now, who=who)
+            change.stop(tx.preview(preview_id), why)
+            return change.finish()
+
+    def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:
+        """Take the account of tool `name` out of use, or with `undo` back into use."""
+        with self._store.write() as tx:
+            account = tx.account_named(name)
+            if account is None:
+                raise BadInput(
+                    f"There is no account '{name}' in the pool; `toolforge-preview pool list` shows it."
+                )
+            change = _Change(tx, self._policy, now, who=who)
+            change.put_account(account, (pool.undrain if undo else pool.drain)(account, now))
+            return change.finish()
+
+    # --- what workers bring back ----------------------------------------------------------------------
+
+    def record(self, claim: Claim, before: Deployment, outcome: out.Outcome, now: float) -> list[Due]:
+        """Write down what a step of `before` brought back.
+
+        Dropped, and looked at again, when the deployment was changed by somebody else during the step.
+        """
+        with self._store.write() as tx:
+            if not tx.holds(claim):
+                return []
+            current = tx.deployment(before.id)
+            if current.version != before.version:
+                tx.drop_claim(claim)
+                return [] if current.due_at is None else [Due(Kind.DEPLOYMENT, current.id, now)]
+            change = _Change(tx, self._policy, now, who=OURSELVES)
+            change.record(claim, current, outcome)
+            return change.finish()
+
+    def record_cleaning(
+        self,
+        claim: Claim,
+        before: Account,
+        outcome: out.CleaningOutcome,
+        now: float,
+        *,
+        bytes_seen: int | None,
+    ) -> list[Due]:
+        """Write down what one try at cleaning brought back, and how full the store was when it began."""
+        with self._store.write() as tx:
+            if not tx.holds(claim):
+                return []
+            current = tx.account(before.id)
+            if current.version != before.version:
+                tx.drop_claim(claim)
+                return [Due(Kind.ACCOUNT, current.id, now)]
+            change = _Change(tx, self._policy, now, who=OURSELVES)
+            change.record_cleaning(claim, current, outcome, bytes_seen)
+            return change.finish()
+
+    # --- what time brings -----------------------------------------------------------------------------
+
+    def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
+        """Take down what has expired, plan again, and return every row that is due and not looked at."""
+        with self._store.read() as tx:
+            expired = tx.expired(now)
+            is_waiting = any(deployment.step is Step.AWAIT_SLOT for deployment, _ in tx.unsettled())
+        if expired or is_waiting:
+            with self._store.write() as tx:
+                change = _Change(tx, self._policy, now, who=OURSELVES)
+                for preview_ in expired:
+                    if not any(d.is_pending for d in tx.unsettled_of(preview_.id)):
+                        change.stop(preview_, "its time was over")
+                change.plan_again = True
+                change.finish()
+        with self._store.read() as tx:
+            return tx.due(now, limit=limit)
+
+
+class _Change:
+    """The changes of one transaction: rows, their events, the reports to send, what is due next."""
+
+    def __init__(self, tx: Tx, policy: Policy, now: float, *, who: str) -> None:
+        self._tx = tx
+        self._policy = policy
+        self._now = now
+        self._who = who
+        self._dues: list[Due] = []
+        self.plan_again = False
+
+    def finish(self) -> list[Due]:
+        """Plan if needed; returns what is due."""
+        if self.plan_again:
+            self._plan()
+        return self._dues
+
+    # --- from outside ---------------------------------------------------------------------------------
+
+    def observe(self, delivery: Delivery, seen: MergeRequest) -> str:
+        known = self._tx.preview_of(delivery.project_id, seen.iid)
+        if known is None and not seen.is_open:
+            return f"nothing to do: the merge request is {seen.state} and has no preview"
+        present = self._tx.put_preview(delivery.project_id, seen, self._now)
+        if not seen.is_open:
+            self.stop(present, f"the merge request was {seen.state}")
+            return f"stopped: the merge request was {seen.state}"
+        newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
+        was_closed = known is not None and known.mr_state in {"closed", "merged"}
+        if newest is not None and newest.sha == seen.sha and not was_closed:
+            return "nothing to do: the head commit is known"
+        self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
+        return f"deployment of {seen.sha[:12]}"
+
+    def command(self, delivery: Delivery, seen: MergeRequest, verb: Verb) -> tuple[str, bool]:
+        result = self.observe(delivery, seen)
+        present = self._tx.preview_of(delivery.project_id, seen.iid)
+        if present is None:
+            return result, False
+        if verb is Verb.STOP:
+            self.stop(present, f"stopped by {self._who}")
+            return "stopped", True
+        if delivery.facts.get("sha") != seen.sha:
+            return "the commit that the comment was written under is not the head any more", False
+        try:
+            self.approve_or_redeploy(present)
+        except BadInput as error:
+            # A verdict that is on its way anyhow is what was asked for.
+            return str(error), present.mr_state == "opened"
+        return "approved, or to be built again", True
+
+    def approve_or_redeploy(self, present: Preview) -> None:
+        if present.mr_state not in {"opened", "locked"}:
+            raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
+        newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
+        if newest is not None and newest.sha == present.head_sha and newest.is_pending:
+            if newest.step is not Step.AWAIT_APPROVAL:
+                raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
+            self.put_deployment(newest, preview.approve(newest), why=f"approved by {self._who}")
+            self.plan_again = True
+            return
+        self._deploy(present, trigger="command", approved=True)
+
+    def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> None:
+        for older in self._tx.unsettled_of(present.id):
+            if older.may_be_superseded:
+                self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
+        step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
+        new = self._tx.add_deployment(present, step=step, trigger=trigger, actor=self._who, now=self._now)
+        self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
+        self._report(present.id, at_once=True)
+        self.plan_again = True
+
+    def stop(self, present: Preview, why: str) -> None:
+        self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
+        for going in self._tx.unsettled_of(present.id):
+            stopped = preview.stop(going, self._now)
+            if stopped != going:
+                self.put_deployment(going, stopped, why=why)
+        self._report(present.id, at_once=True)
+        self._release_if_done(present.id)
+        self.plan_again = True
+
+    # --- from workers ---------------------------------------------------------------------------------
+
+    def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
+        others = [d for d in self._tx.unsettled_of(current.preview_id) if d.id != current.id]
+        serving = next((d for d in others if d.state is State.LIVE), None)
+        scene = Scene(
+            now=self._now,
+            patience=self._policy.patience,
+            serving=serving,
+            address_busy=any(d.step in preview.AT_THE_ADDRESS for d in others),
+        )
+        after = preview.apply(current, outcome, scene)
+        self.put_deployment(current, after, claim=claim, why=_why(outcome))
+        self._keep_log(current, outcome)
+        if after.state is State.LIVE and current.state is not State.LIVE:
+            self._goes_live(after, serving)
+        if isinstance(outcome, out.AccountUnusable):
+            self._lose_account(current, outcome.reason)
+        if isinstance(outcome, out.WrongCommit):
+            self._look_again(current)
+        self._adapt(outcome)
+        self._release_if_done(current.preview_id)
+
+    def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
+        expires_at = self._now + self._policy.live_seconds
+        self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
+        if predecessor is not None:
+            replaced = preview.end(predecessor, State.STOPPED, self._now)
+            self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
+
+    def _lose_account(self, current: Deployment, reason: str) -> None:
+        """All that the preview has on this account is out of reach: put the account away, start anew."""
+        account = self._tx.account_of(current.preview_id)
+        if account is None or account.fence != current.fence:
+            return
+        for other in self._tx.unsettled_of(current.preview_id):
+            if other.state is State.LIVE:
+                self.put_deployment(
+                    other, preview.stop(other, self._now), why="its account could not be used"
+                )
+        self.put_account(account, pool.refuse(account, reason, self._now), why=reason)
+        self._tx.close_lease(account, self._now, before=None, after=None)
+        self.plan_again = True
+
+    def _look_again(self, moved_on: Deployment) -> None:
+        """The head is another commit than was said: ask GitLab, in case its next delivery is lost."""
+        project_id = self._tx.preview(moved_on.preview_id).project_id
+        delivery_id = self._tx.add_delivery(
+            project_id,
+            f"moved-{moved_on.id}",
+            kind="merge_request",
+            iid=moved_on.iid,
+            facts={},
+            now=self._now,
+        )
+        if delivery_id is not None:
+            self._dues.append(Due(Kind.DELIVERY, delivery_id, self._now))
+
+    def _keep_log(self, current: Deployment, outcome: out.Outcome) -> None:
+        if isinstance(outcome, out.BuildSucceeded | out.StageFailed) and outcome.log is not None:
+            kind = "build" if current.state is State.BUILDING else "job"
+            text, is_truncated = outcome.log.text, outcome.log.is_truncated
+            self._tx.put_log(current.id, kind, text, is_truncated=is_truncated, now=self._now)
+
+    def _adapt(self, outcome: out.Outcome) -> None:
+        """Ask less of Toolforge when it complains, carefully more when builds go well."""
+        before = _ceiling(self._tx, self._policy.limits)
+        after = before
+        if isinstance(outcome, out.NotNow) and outcome.throttled:
+            after = before.lowered()
+        elif (
+            isinstance(outcome, out.BuildSucceeded)
+            and before.builds < self._policy.limits.max_concurrent_builds
+        ):
+            after = before.eased(self._policy.limits)
+        if after != before:
+            self._tx.put_switch("ceiling", asdict(after))
+
+    def record_cleaning(
+        self, claim: Claim, current: Account, outcome: out.CleaningOutcome, bytes_seen: int | None
+    ) -> None:
+        if current.bytes_before is None:
+            current = replace(current, bytes_before=bytes_seen)
+        poll_seconds = self._policy.clean_poll_seconds
+        after = pool.apply(current, outcome, self._now, poll_seconds=poll_seconds)
+        why = outcome.reason if isinstance(outcome, out.CleaningFailed) else ""
+        self.put_account(current, after, claim=claim, why=why)
+        if after.state is current.state:
+            return
+        bytes_after = outcome.bytes_after if isinstance(outcome, out.Cleaned) else None
+        preview_id = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
+        if preview_id is not None:
+            self._report(preview_id, at_once=True)
+        self.plan_again = True
+
+    def _release_if_done(self, preview_id: int) -> None:
+        account = self._tx.account_of(preview_id)
+        if account is None or account.state is not AccountState.LEASED:
+            return
+        if any(
+            going.account_id is not None or going.is_pending for going in self._tx.unsettled_of(preview_id)
+        ):
+            return
+        self.put_account(account, pool.release(account, self._now), preview_id=preview_id)
+        self.plan_again = True
+
+    # --- the plan -------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        self._tx.lock_schedule()
+        going = self._tx.unsettled()
+        deployments = {deployment.id: deployment for deployment, _ in going}
+        if not any(deployment.step is Step.AWAIT_SLOT for deployment in deployments.values()):
+            return
+        accounts = {account.id: account for account in self._tx.accounts()}
+        ceiling = _ceiling(self._tx, self._policy.limits)
+        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling)
+        for decision in scheduler.plan(snapshot, self._policy.limits, self._now):
+            match decision:
+                case scheduler.Start(deployment_id, account_id):
+                    self._start(deployments[deployment_id], accounts[account_id])
+                case scheduler.MakeRoom(preview_id):
+                    self.stop(self._tx.preview(preview_id), "another merge request waited for an account")
+
+    def _start(self, waiting: Deployment, account: Account) -> None:
+        if account.state is AccountState.FREE:
+            leased = pool.lease(account, waiting.preview_id, self._now)
+            self.put_account(account, leased, preview_id=waiting.preview_id)
+            self._tx.open_lease(leased, waiting.preview_id, self._now)
+            account = leased
+        started = preview.assign(waiting, account_id=account.id, fence=account.fence, now=self._now)
+        self.put_deployment(waiting, started, why=f"builds on {account.name}")
+
+    # --- rows with their events -----------------------------------------------------------------------
+
+    def put_deployment(
+        self, before: Deployment, after: Deployment, *, claim: Claim | None = None, why: str = ""
+    ) -> None:
+        self._tx.put_deployment(before, after, claim=claim)
+        if after.due_at is not None:
+            self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
+        if after.state is not before.state:
+            sentence = preview.TRANSITIONS[before.state, after.state]
+            self._event(
+                "deployment",
+                after.id,
+                before.state,
+                after.state,
+                why=why or sentence,
+                preview_id=after.preview_id,
+            )
+            self._report(after.preview_id, at_once=not after.is_pending)
+            self.plan_again = True
+        elif before.holds_build_slot and not after.holds_build_slot:
+            self.plan_again = True
+
+    def put_account(
+        self,
+        before: Account,
+        after: Account,
+        *,
+        claim: Claim | None = None,
+        why: str = "",
+        preview_id: int | None = None,
+    ) -> None:
+        self._tx.put_account(before, after, claim=claim)
+        if after.due_at is not None:
+            self._dues.append(Due(Kind.ACCOUNT, after.id, after.due_at))
+        if after.state is not before.state:
+            sentence = pool.TRANSITIONS[before.state, after.state]
+            self._event(
+                "account", after.id, before.state, after.state, why=why or sentence, preview_id=preview_id
+            )
+
+    def _event(
+        self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None
+    ) -> None:
+        self._tx.add_event(
+            subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
+        )
+
+    def _report(self, preview_id: int, *, at_once: bool) -> None:
+        at = self._now if at_once else self._now + _GATHER_SECONDS
+        self._dues.append(self._tx.mark_report(preview_id, at))
+
+
+def _ceiling(tx: Tx, limits: Limits) -> Ceiling:
+    kept = tx.switch("ceiling")
+    return Ceiling(**kept) if kept else Ceiling(limits.max_concurrent_builds)
+
+
+def _why(outcome: out.Outcome) -> str:
+    """The sentence of the timeline where the outcome knows better than the transition table."""
+    match outcome:
+        case out.StageFailed(failure):
+            return failure.summary
+        case out.WrongCommit(_, resolved):
+            return f"the merge request moved to {resolved} before the build"
+        case out.AccountUnusable(reason):
+            return reason
+        case _:
+            return ""

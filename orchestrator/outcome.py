@@ -1,0 +1,193 @@
+"""What a worker can bring back from one step: facts, no decisions.
+
+``preview.apply`` and ``pool.apply`` decide what they mean. Pure data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a deployment did not get to live, in words for the merge request's author."""
+
+    #: ``build``, ``start``, ``check`` or ``toolforge``.
+    stage: str
+    #: One sentence: what happened.
+    summary: str
+    #: One or two sentences: what to do about it.
+    remedy: str
+    #: The last meaningful lines of the log; foreign text, escaped where it is shown.
+    excerpt: str = ""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One smoke check's answer."""
+
+    #: For people: ``GET /``.
+    name: str
+    passed: bool
+    #: ``200 in 34 ms``, or what was wrong.
+    message: str
+
+
+@dataclass(frozen=True)
+class KeptLog:
+    """A log to be kept: foreign text, cut to the limit that the setting names."""
+
+    text: str
+    is_truncated: bool = False
+
+
+# --- of a deployment's step ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BuildStarted:
+    """builds-api has the build, started now or found by its image name."""
+
+    build_id: str
+
+
+@dataclass(frozen=True)
+class BuildGoesOn:
+    """The build has not ended."""
+
+
+@dataclass(frozen=True)
+class BuildVanished:
+    """builds-api does not know the build any more (it prunes); whether it succeeded cannot be told."""
+
+
+@dataclass(frozen=True)
+class BuildSucceeded:
+    """The build ended well; `image` is its destination image with the digest."""
+
+    image: str
+    log: KeptLog | None = None
+
+
+@dataclass(frozen=True)
+class StageFailed:
+    """The build, the job or a check failed because of the commit."""
+
+    failure: Failure
+    log: KeptLog | None = None
+
+
+@dataclass(frozen=True)
+class WrongCommit:
+    """The merge request moved between its delivery and the build: another commit was resolved."""
+
+    build_id: str
+    resolved: str
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """jobs-api took the job (candidate or published)."""
+
+
+@dataclass(frozen=True)
+class JobNotReady:
+    """The job does not serve yet; `reason` in jobs-api's words."""
+
+    reason: str
+    excerpt: str = ""
+
+
+@dataclass(frozen=True)
+class JobReady:
+    """The job's process runs and its probe passes."""
+
+
+@dataclass(frozen=True)
+class ChecksDone:
+    """All smoke checks were tried once."""
+
+    results: tuple[CheckResult, ...]
+    excerpt: str = ""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The image of the good deployment is behind the address again."""
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """Nothing that this deployment started and nobody needs is left."""
+
+
+@dataclass(frozen=True)
+class TidyGoesOn:
+    """Something that is being removed is not gone yet."""
+
+
+@dataclass(frozen=True)
+class NotNow:
+    """The other side could not serve the step; it may be repeated after `seconds` (None: our own back-off).
+
+    `throttled` marks an answer that asks us to do less (409 too many builds, 429, 5xx).
+    """
+
+    reason: str
+    seconds: float | None = None
+    throttled: bool = False
+
+
+@dataclass(frozen=True)
+class AccountUnusable:
+    """The account's credentials were refused."""
+
+    reason: str
+
+
+Outcome = (
+    BuildStarted
+    | BuildGoesOn
+    | BuildVanished
+    | BuildSucceeded
+    | StageFailed
+    | WrongCommit
+    | JobStarted
+    | JobNotReady
+    | JobReady
+    | ChecksDone
+    | RolledBack
+    | Tidied
+    | TidyGoesOn
+    | NotNow
+    | AccountUnusable
+)
+
+
+# --- of a cleaning ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The account was looked at last and is empty; `bytes_before` is what its store held at first."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class CleaningGoesOn:
+    """Something is still going away; `remaining` names it for people."""
+
+    remaining: str
+
+
+@dataclass(frozen=True)
+class CleaningFailed:
+    """Toolforge refused or could not; `refused` means the credentials were."""
+
+    reason: str
+    refused: bool = False
+
+
+CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed

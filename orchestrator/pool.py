@@ -1,0 +1,135 @@
+"""States of a dev tool account and the one table of their transitions.
+
+Pure. An account is free, then leased to one preview, then cleaned, and only after a look that found it
+empty it is free again. The fencing number grows with each lease, so that whoever still acts under an
+older lease can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.errors import IllegalMove
+from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, CleaningOutcome
+
+
+class AccountState(StrEnum):
+    """What an account of the pool is doing."""
+
+    #: Verified empty, to be had.
+    FREE = "free"
+    #: Used by one preview.
+    LEASED = "leased"
+    #: Being emptied after a lease, or before its first.
+    CLEANING = "cleaning"
+    #: Its cleaning or its credentials keep failing; tried again ever more slowly.
+    QUARANTINED = "quarantined"
+    #: Taken out of use by an operator.
+    DRAINED = "drained"
+
+
+#: Every legal change of state, with the sentence that the timeline and the documents show for it.
+TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
+    (AccountState.FREE, AccountState.LEASED): "a preview was given the account",
+    (AccountState.FREE, AccountState.DRAINED): "an operator took it out of use",
+    (AccountState.LEASED, AccountState.CLEANING): "the preview does not need it any more",
+    (AccountState.LEASED, AccountState.QUARANTINED): "Toolforge refused its credentials",
+    (AccountState.CLEANING, AccountState.FREE): "it was looked at and is empty",
+    (AccountState.CLEANING, AccountState.DRAINED): "it is empty, and an operator wants it out of use",
+    (AccountState.CLEANING, AccountState.QUARANTINED): "it could not be emptied",
+    (AccountState.QUARANTINED, AccountState.FREE): "a later cleaning found or made it empty",
+    (AccountState.QUARANTINED, AccountState.DRAINED): "a later cleaning emptied it; an operator wants it out",
+    (AccountState.DRAINED, AccountState.CLEANING): "an operator put it back into use",
+}
+
+#: Cleanings that may fail in a row before the account is shown as quarantined.
+FAILURES_BEFORE_QUARANTINE = 5
+_QUARANTINE_FIRST_SECONDS = 60.0
+_QUARANTINE_LAST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """A dev tool account: credentials, build slots, an image store and one address."""
+
+    id: int
+    #: The tool's name on Toolforge.
+    name: str
+    state: AccountState
+    since: float
+    due_at: float | None
+    #: Fencing number of the newest lease.
+    fence: int = 0
+    version: int = 0
+    #: The preview that may act on it; none while it is cleaned, though the lease ends only after that.
+    preview_id: int | None = None
+    attempts: int = 0
+    #: Why it is quarantined or what the cleaning waits for, for people.
+    reason: str = ""
+    #: An operator wants it out of use as soon as it is free.
+    drain: bool = False
+    #: What its image store held when the present cleaning began.
+    bytes_before: int | None = None
+
+
+def _moved(account: Account, state: AccountState, now: float, *, due_at: float | None) -> Account:
+    if (account.state, state) not in TRANSITIONS:
+        raise IllegalMove(f"account {account.name}: {account.state} -> {state}")
+    return replace(account, state=state, since=now, due_at=due_at, attempts=0, reason="")
+
+
+def lease(account: Account, preview_id: int, now: float) -> Account:
+    """`account` given to `preview_id` under a new, higher fencing number."""
+    leased = _moved(account, AccountState.LEASED, now, due_at=None)
+    return replace(leased, preview_id=preview_id, fence=account.fence + 1, bytes_before=None)
+
+
+def release(account: Account, now: float) -> Account:
+    """`account` given back; it is cleaned under the same lease before anybody else may have it."""
+    cleaning = _moved(account, AccountState.CLEANING, now, due_at=now)
+    return replace(cleaning, preview_id=None, bytes_before=None)
+
+
+def refuse(account: Account, reason: str, now: float) -> Account:
+    """`account` shown as unusable for `reason`; it is tried again after a while."""
+    quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
+    return replace(quarantined, reason=reason, preview_id=None)
+
+
+def drain(account: Account, now: float) -> Account:
+    """`account` taken out of use: at once when free, else when its cleaning is over."""
+    if account.state is AccountState.FREE:
+        return replace(_moved(account, AccountState.DRAINED, now, due_at=None), drain=True)
+    return replace(account, drain=True)
+
+
+def undrain(account: Account, now: float) -> Account:
+    """`account` put back into use, by way of a cleaning."""
+    if account.state is AccountState.DRAINED:
+        return replace(_moved(account, AccountState.CLEANING, now, due_at=now), drain=False)
+    return replace(account, drain=False)
+
+
+def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_seconds: float = 1.0) -> Account:
+    """The account after one try at cleaning it."""
+    match outcome:
+        case Cleaned():
+            state = AccountState.DRAINED if account.drain else AccountState.FREE
+            return _moved(account, state, now, due_at=None)
+        case CleaningGoesOn(remaining):
+            return replace(account, due_at=now + poll_seconds, attempts=0, reason=remaining)
+        case CleaningFailed(reason, refused):
+            return _failed(account, reason, refused, now)
+
+
+def _failed(account: Account, reason: str, refused: bool, now: float) -> Account:
+    attempts = account.attempts + 1
+    if account.state is AccountState.QUARANTINED:
+        pause = min(_QUARANTINE_FIRST_SECONDS * 2.0**attempts, _QUARANTINE_LAST_SECONDS)
+        return replace(account, attempts=attempts, reason=reason, due_at=now + pause)
+    if refused or attempts >= FAILURES_BEFORE_QUARANTINE:
+        quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
+        return replace(quarantined, reason=reason, preview_id=None)
+    return replace(account, attempts=attempts, reason=reason, due_at=now + min(2.0**attempts, 30.0))

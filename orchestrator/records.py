@@ -1,0 +1,104 @@
+"""What the store hands out, besides deployments and accounts: frozen objects. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What can be due, and so be looked at by a worker."""
+
+    DELIVERY = "delivery"
+    DEPLOYMENT = "deployment"
+    ACCOUNT = "account"
+    REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Due:
+    """Look at this row at this time; None: the time is not known, the sweep will tell."""
+
+    kind: Kind
+    id: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to take one step of one row until `until` (seconds since the epoch)."""
+
+    kind: Kind
+    id: int
+    token: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Project:
+    """A connected GitLab project."""
+
+    id: int
+    gitlab_id: int
+    path: str
+    web_url: str
+    git_url: str
+    secret_sha256: str
+    #: Smoke checks as (path, expected status or None for "below 500").
+    checks: tuple[tuple[str, int | None], ...]
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What one merge request gets."""
+
+    id: int
+    project_id: int
+    iid: int
+    title: str
+    author: str
+    web_url: str
+    source_branch: str
+    target_branch: str
+    mr_state: str
+    head_sha: str
+    expires_at: float | None
+    stop_reason: str
+    created_at: float
+
+    @property
+    def environment(self) -> str:
+        """The name of its GitLab environment."""
+        return f"preview/mr-{self.iid}"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook delivery that was taken."""
+
+    id: int
+    project_id: int
+    key: str
+    kind: str
+    iid: int
+    facts: Mapping[str, Any]
+    received_at: float
+    handled_at: float | None
+    result: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a timeline."""
+
+    at: float
+    subject: str
+    subject_id: int
+    before: str
+    after: str
+    who: str
+    why: str

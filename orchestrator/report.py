@@ -1,0 +1,298 @@
+"""What GitLab should be told of a preview: commit statuses, one note, an environment, its deployments.
+
+Pure. :func:`desired` turns a preview into the report it should have; the worker compares that with what was
+told before and sends the difference. Nothing here depends on the time of the call, so that the same preview
+always gives the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from orchestrator.markdown import code, fence
+from orchestrator.preview import Deployment, State, Step
+from orchestrator.records import Preview
+
+STATUS_NAME = "toolforge-preview"
+#: GitLab's limit for the description of a status.
+_DESCRIPTION_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class Subject:
+    """All that a report is made of."""
+
+    preview: Preview
+    #: The newest first.
+    deployments: Sequence[Deployment]
+    #: Where the preview is reached while something is live.
+    address: str | None
+    #: Our own page about it.
+    page_url: str
+    account: str | None
+    #: 1 for the next in the queue, None when it does not wait.
+    position: int | None
+    #: Image bytes before and after the last cleaning, None when it is not over (or never began).
+    receipt: tuple[int, int] | None
+    #: The account is being cleaned.
+    is_cleaning: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """A commit status."""
+
+    sha: str
+    state: str
+    description: str
+    target_url: str
+
+
+@dataclass(frozen=True)
+class GitLabDeployment:
+    """A GitLab deployment for one of ours."""
+
+    deployment_id: int
+    sha: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What GitLab should show."""
+
+    statuses: tuple[Status, ...]
+    note: str
+    #: The environment's address; None: not known yet.
+    environment_url: str | None
+    #: True: it should be there; False: it should be stopped if it is there.
+    environment_is_up: bool
+    deployments: tuple[GitLabDeployment, ...]
+
+
+def marker(preview: Preview) -> str:
+    """The hidden comment by which our one note is found again."""
+    return f"<!-- toolforge-preview:{preview.project_id}:{preview.iid} -->"
+
+
+def desired(subject: Subject) -> Report:
+    """The report that `subject` should have."""
+    newest_by_sha: dict[str, Deployment] = {}
+    for deployment in subject.deployments:
+        newest_by_sha.setdefault(deployment.sha, deployment)
+    live = _live(subject)
+    coming = any(d.is_pending and d.state is not State.QUEUED for d in subject.deployments)
+    return Report(
+        statuses=tuple(_status(subject, d) for d in newest_by_sha.values()),
+        note=note(subject),
+        environment_url=subject.address if live else None,
+        environment_is_up=live is not None or coming,
+        deployments=tuple(
+            GitLabDeployment(d.id, d.sha, _DEPLOYMENT_STATUS[d.state])
+            for d in reversed(subject.deployments)
+            if d.state in _DEPLOYMENT_STATUS and State.BUILDING in (d.entered or {})
+        ),
+    )
+
+
+_DEPLOYMENT_STATUS: Mapping[State, str] = {
+    State.BUILDING: "running",
+    State.STARTING: "running",
+    State.CHECKING: "running",
+    State.LIVE: "success",
+    State.STOPPED: "success",
+    State.FAILED: "failed",
+    State.SUPERSEDED: "canceled",
+    State.CANCELLED: "canceled",
+}
+
+_STATUS: Mapping[State, str] = {
+    State.QUEUED: "pending",
+    State.BUILDING: "running",
+    State.STARTING: "running",
+    State.CHECKING: "running",
+    State.LIVE: "success",
+    State.STOPPED: "success",
+    State.FAILED: "failed",
+    State.SUPERSEDED: "canceled",
+    State.CANCELLED: "canceled",
+    # "Does not apply here" must not hold a merge up, and `skipped` is not read as an answer.
+    State.REFUSED: "success",
+}
+
+
+def must_send(told: str | None, state: str) -> bool:
+    """Whether a commit status `state` is news after `told`: never the same again, never from running back."""
+    return state != told and not (told == "running" and state == "pending")
+
+
+def _live(subject: Subject) -> Deployment | None:
+    return next((d for d in subject.deployments if d.state is State.LIVE), None)
+
+
+def _status(subject: Subject, deployment: Deployment) -> Status:
+    is_live = deployment.state is State.LIVE and subject.address is not None
+    return Status(
+        sha=deployment.sha,
+        state=_STATUS[deployment.state],
+        description=_description(subject, deployment)[:_DESCRIPTION_LENGTH],
+        target_url=subject.address if is_live and subject.address else subject.page_url,
+    )
+
+
+def _description(subject: Subject, deployment: Deployment) -> str:
+    match deployment.state:
+        case State.QUEUED if deployment.step is Step.AWAIT_APPROVAL:
+            return "Waits for a Developer's comment /preview on this commit"
+        case State.QUEUED:
+            return "Waits for a Toolforge dev account" + _place_in_queue(subject)
+        case State.BUILDING | State.STARTING | State.CHECKING:
+            return "Being built and tried out on Toolforge"
+        case State.LIVE:
+            return f"Live at {subject.address}"
+        case State.FAILED if deployment.failure:
+            return f"{deployment.failure.stage} failed: {deployment.failure.summary}"
+        case State.STOPPED:
+            return "Was live on Toolforge; taken down since"
+        case State.SUPERSEDED:
+            return "A newer commit took its place"
+        case State.CANCELLED:
+            return f"Cancelled: {subject.preview.stop_reason}"
+        case _:
+            return deployment.state.capitalize()
+
+
+def _place_in_queue(subject: Subject) -> str:
+    return "" if subject.position is None else f" (number {subject.position} in the queue)"
+
+
+# --- the note -----------------------------------------------------------------------------------------
+
+_HEADLINES: Mapping[State, str] = {
+    State.QUEUED: "\u23f3 Preview is queued",
+    State.BUILDING: "\U0001f528 Preview is being built",
+    State.STARTING: "\U0001f680 Preview is starting",
+    State.CHECKING: "\U0001f50d Preview is being checked",
+    State.LIVE: "\u2705 Preview is live",
+    State.STOPPED: "\u23f9\ufe0f Preview was taken down",
+    State.FAILED: "\u274c Preview failed",
+    State.SUPERSEDED: "\u23ed\ufe0f Preview was superseded",
+    State.CANCELLED: "\u23f9\ufe0f Preview was cancelled",
+    State.REFUSED: "\u2796 No preview",
+}
+
+
+def note(subject: Subject) -> str:
+    """The one note, as Markdown."""
+    if not subject.deployments:
+        return f"{marker(subject.preview)}\n### No preview yet\n"
+    newest = subject.deployments[0]
+    parts = [marker(subject.preview), f"### {_HEADLINES[newest.state]}", _lead(subject, newest)]
+    if newest.failure:
+        parts += _failure(newest)
+    if newest.checks:
+        parts.append(_checks(newest))
+    stages = _stages(newest)
+    if stages:
+        parts.append(stages)
+    if newest.state in {State.STOPPED, State.CANCELLED, State.FAILED}:
+        parts.append(_receipt(subject))
+    parts.append(f"[Timeline and logs]({subject.page_url}) \u00b7 {_COMMANDS}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_COMMANDS = "comment `/preview` to build again, `/preview stop` to take it down"
+
+
+def _lead(subject: Subject, newest: Deployment) -> str:
+    live = _live(subject)
+    commit = f"Commit {code(newest.sha[:12])}"
+    if newest.state is State.LIVE:
+        return (
+            f"**{subject.address}**\n\n"
+            f"{commit} on Toolforge account {code(subject.account or '')}{_until(subject.preview)}."
+        )
+    lines = [f"{commit}: {_what_now(subject, newest)}"]
+    if live is not None:
+        lines.append(
+            f"The preview of {code(live.sha[:12])} is still up: "
+            f"**{subject.address}**{_until(subject.preview)}."
+        )
+    return "\n\n".join(lines)
+
+
+def _what_now(subject: Subject, newest: Deployment) -> str:
+    match newest.state:
+        case State.QUEUED if newest.step is Step.AWAIT_APPROVAL:
+            return (
+                "the branch is not in this project, so a Developer has to look at the commit first and "
+                "approve it with the comment `/preview`. Another push waits again."
+            )
+        case State.QUEUED:
+            return f"waits for a dev tool account{_place_in_queue(subject)}."
+        case State.BUILDING:
+            return "Toolforge's build service is building it."
+        case State.STARTING:
+            return "the image is built; its web process is being started."
+        case State.CHECKING:
+            return "its web process runs and is being checked."
+        case State.FAILED if newest.failure:
+            return f"the {newest.failure.stage} stage failed."
+        case _:
+            return f"{subject.preview.stop_reason or newest.state}."
+
+
+def _until(preview: Preview) -> str:
+    if preview.expires_at is None:
+        return ""
+    return f", until {datetime.fromtimestamp(preview.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _failure(newest: Deployment) -> list[str]:
+    failure = newest.failure
+    assert failure is not None
+    parts = [f"**What happened:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    if failure.excerpt.strip():
+        parts.append(f"The last lines that say something:\n\n{fence(failure.excerpt)}")
+    return parts
+
+
+_MARKS = {True: "\u2705", False: "\u274c"}
+
+
+def _checks(newest: Deployment) -> str:
+    rows = [
+        f"| {_MARKS[check.passed]} | {code(check.name)} | {code(check.message)} |" for check in newest.checks
+    ]
+    return "\n".join(["| | check | answer |", "|---|---|---|", *rows])
+
+
+def _stages(newest: Deployment) -> str:
+    """How long each stage took, for those that are over."""
+    entered = sorted((newest.entered or {}).items(), key=lambda item: item[1])
+    took = [f"{state} {_duration(until - since)}" for (state, since), (_, until) in pairwise(entered)]
+    return f"Took: {', '.join(took)}." if took else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def _receipt(subject: Subject) -> str:
+    if subject.is_cleaning:
+        return "The account is being cleaned."
+    if subject.receipt is None:
+        return ""
+    before, after = subject.receipt
+    return f"The account was given back clean: {_size(before)} of images before, {_size(after)} after."
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count else "0 bytes"

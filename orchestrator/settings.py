@@ -1,0 +1,189 @@
+"""Settings: by environment variables ``TOOLFORGE_PREVIEW_...``, or a TOML file, the environment first.
+
+The file is named by ``TOOLFORGE_PREVIEW_CONFIG``. A setting that is wrong or unknown is refused at the start,
+with its name and what was expected.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from orchestrator.errors import BadInput
+from orchestrator.lifecycle import Policy
+from orchestrator.preview import Patience
+from orchestrator.scheduler import Limits
+
+PREFIX = "TOOLFORGE_PREVIEW_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", validate_default=True
+    )
+
+    database_url: str = Field(
+        "sqlite:///toolforge-preview.db", description="SQLAlchemy URL of the database; it is the truth."
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis for the Celery queue; holds only what may vanish."
+    )
+    queue_prefix: str = Field(
+        "toolforge-preview",
+        min_length=1,
+        description="Prefix of all keys in Redis, which other tools may share: make it hard to guess there.",
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="Where people and GitLab reach the web process; no slash at the end.",
+    )
+    gitlab_url: str = Field("https://gitlab.wikimedia.org", description="The GitLab instance.")
+    gitlab_token: SecretStr = Field(
+        SecretStr(""), description="Access token with scope `api` and the Maintainer role in each project."
+    )
+    gitlab_ca_file: Path | None = Field(
+        None, description="Certificate authorities for GitLab; unset: the system's."
+    )
+    toolforge_url: str = Field(
+        "https://api.svc.tools.eqiad1.wikimedia.cloud:30003", description="Toolforge's API gateway."
+    )
+    toolforge_ca_file: Path | None = Field(
+        None, description="Certificate authorities for the gateway; unset: the system's."
+    )
+    preview_url: str = Field(
+        "https://{tool}.toolforge.org",
+        description="Address of what a dev account publishes; `{tool}` is its name.",
+    )
+    contact: str = Field(
+        "https://gitlab.wikimedia.org",
+        min_length=3,
+        description="URL or e-mail of the operators; sent in the User-Agent, as Wikimedia's policy asks.",
+    )
+    job_port: int = Field(8000, ge=1, le=65535, description="Port on which previewed tools listen ($PORT).")
+    job_command: str = Field("web", min_length=1, description="Procfile entry, or command, that is run.")
+    max_concurrent_builds: int = Field(3, ge=1, le=1000, description="Builds at once over the whole pool.")
+    builds_per_account: int = Field(
+        4, ge=1, le=4, description="Builds at once on one account (Toolforge: 4)."
+    )
+    live_seconds: float = Field(3 * 86400.0, gt=0, description="How long a preview stays up.")
+    min_live_seconds: float = Field(
+        1800.0, ge=0, description="How long a preview stays up before it may have to give way to another."
+    )
+    build_seconds: float = Field(1800.0, gt=0, description="How long a build may take.")
+    start_seconds: float = Field(300.0, gt=0, description="How long a job may take to be ready.")
+    check_seconds: float = Field(
+        30.0, ge=0, description="How long smoke checks are repeated before they fail."
+    )
+    check_timeout_seconds: float = Field(10.0, gt=0, description="How long one smoke check may take.")
+    stable_seconds: float = Field(3.0, ge=0, description="How long a job has to stay ready to be believed.")
+    outage_seconds: float = Field(
+        3600.0, gt=0, description="How long Toolforge may be unusable before a deployment is given up."
+    )
+    poll_min_seconds: float = Field(
+        0.5, gt=0, description="Shortest pause between two looks at a build or job."
+    )
+    poll_max_seconds: float = Field(10.0, gt=0, description="Longest pause between two looks.")
+    log_limit_bytes: int = Field(2_000_000, ge=1000, description="How much of a log is kept, its end first.")
+    body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        path = os.environ.get(f"{PREFIX}CONFIG")
+        return (*sources, TomlConfigSettingsSource(settings_cls, path)) if path else sources
+
+    @field_validator("public_url", "gitlab_url", "toolforge_url", "preview_url")
+    @classmethod
+    def _is_web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError("expected an address such as https://example.org")
+        return value.rstrip("/")
+
+    @field_validator("preview_url")
+    @classmethod
+    def _names_the_tool(cls, value: str) -> str:
+        if "{tool}" not in value:
+            raise ValueError("expected {tool} in it, in the place of the account's name")
+        return value
+
+    @field_validator("gitlab_ca_file", "toolforge_ca_file")
+    @classmethod
+    def _is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @property
+    def user_agent(self) -> str:
+        """The service's name and a contact."""
+        return f"toolforge-preview/0.1 ({self.contact})"
+
+    def policy(self) -> Policy:
+        """What the pure parts need of it."""
+        return Policy(
+            patience=Patience(
+                build_seconds=self.build_seconds,
+                start_seconds=self.start_seconds,
+                check_seconds=self.check_seconds,
+                stable_seconds=self.stable_seconds,
+                outage_seconds=self.outage_seconds,
+                poll_min_seconds=self.poll_min_seconds,
+                poll_max_seconds=self.poll_max_seconds,
+            ),
+            limits=Limits(
+                max_concurrent_builds=self.max_concurrent_builds,
+                builds_per_account=self.builds_per_account,
+                min_live_seconds=self.min_live_seconds,
+            ),
+            live_seconds=self.live_seconds,
+            clean_poll_seconds=self.poll_min_seconds,
+        )
+
+
+def load_settings(**values: Any) -> Settings:
+    """The settings in force; raises :class:`BadInput` that names each wrong one and what was expected."""
+    path = os.environ.get(f"{PREFIX}CONFIG")
+    if path and not Path(path).is_file():
+        raise BadInput(f"{PREFIX}CONFIG names {path}, but there is no such file.")
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise BadInput(
+            "\n".join(_sentence(problem) for problem in error.errors(include_input=False))
+        ) from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadInput(
+            f"Unknown setting {', '.join(unknown)}: remove it, or see `toolforge-preview settings`."
+        )
+
+
+def _sentence(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    return f"Setting {PREFIX}{name.upper()} (in a file: {name}) is wrong: {problem['msg']}."

@@ -1,0 +1,600 @@
+"""The one place that knows SQL: rows in, frozen objects out, claims and guarded writes.
+
+A transaction is short and never open while the network is spoken to. Writers on SQLite take the write lock
+when they begin, so that what they read stays true until they commit; on the other databases the guarded
+writes (id, version) do that for single rows and :meth:`Tx.lock_schedule` for the plan.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    case,
+    create_engine,
+    event,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator import tables as t
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.merge_request import MergeRequest
+from orchestrator.pool import Account, AccountState
+from orchestrator.preview import PENDING, Deployment, State, Step
+from orchestrator.records import Claim, Delivery, Due, Event, Kind, Preview, Project
+from orchestrator.rows import (
+    account_from,
+    delivery_from,
+    deployment_from,
+    event_from,
+    preview_from,
+    project_from,
+)
+
+_TABLES: Mapping[Kind, Table] = {
+    Kind.DELIVERY: t.delivery,
+    Kind.DEPLOYMENT: t.deployment,
+    Kind.ACCOUNT: t.account,
+    Kind.REPORT: t.report_state,
+}
+
+
+class Store:
+    """A database, opened. `url` is SQLAlchemy's; SQLite files are put into WAL mode.
+
+    `durable` makes each SQLite commit reach the disk before it returns. The web process needs that, since it
+    answers 2xx for what it has stored; a worker's step is safe to repeat and does not.
+    """
+
+    def __init__(self, url: str, *, durable: bool = True) -> None:
+        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self.engine.dialect.name == "sqlite":
+            _prepare_sqlite(self.engine, durable)
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """A transaction that commits when the block ends well."""
+        with self.engine.connect().execution_options(for_writing=True) as connection, connection.begin():
+            yield Tx(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A consistent look; nothing is written."""
+        with self.engine.connect() as connection, connection.begin():
+            yield Tx(connection)
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine, durable: bool) -> None:
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own guesses at BEGIN are switched off; _begin below says which kind is meant.
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout = 15000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        for_writing = connection.get_execution_options().get("for_writing")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if for_writing else "BEGIN")
+
+
+class Tx:
+    """What can be read and written within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # --- claims ---------------------------------------------------------------------------------------
+
+    def claim(self, kind: Kind, row_id: int, *, now: float, seconds: float) -> Claim | None:
+        """The right to look at a due row for `seconds`, or None: it is not due, or somebody else has it."""
+        table = _TABLES[kind]
+        claim = Claim(kind, row_id, secrets.token_hex(8), now + seconds)
+        taken = self._connection.execute(
+            update(table)
+            .where(_key(table) == row_id, table.c.due_at <= now)
+            .where(or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
+            .values(claim=claim.token, claimed_until=claim.until)
+        )
+        return claim if taken.rowcount else None
+
+    def holds(self, claim: Claim) -> bool:
+        """True while nobody else was given the row; what was claimed may be acted on and recorded."""
+        table = _TABLES[claim.kind]
+        token = self._connection.scalar(select(table.c.claim).where(_key(table) == claim.id))
+        return bool(token == claim.token)
+
+    def drop_claim(self, claim: Claim, *, due_at: float | None = None) -> None:
+        """Give the row back as it is; with `due_at` also say when to look again, if it still wants that."""
+        table = _TABLES[claim.kind]
+        values: dict[str, Any] = {"claim": None, "claimed_until": None}
+        if due_at is not None:
+            values["due_at"] = case((table.c.due_at.is_(None), None), else_=due_at)
+        self._connection.execute(
+            update(table).where(_key(table) == claim.id, table.c.claim == claim.token).values(**values)
+        )
+
+    def due(self, now: float, *, limit: int) -> list[Due]:
+        """Rows of every kind that are due and not being looked at, the longest due first."""
+        found: list[Due] = []
+        for kind, table in _TABLES.items():
+            rows = self._connection.execute(
+                select(_key(table), table.c.due_at)
+                .where(table.c.due_at <= now)
+                .where(or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
+                .order_by(table.c.due_at)
+                .limit(limit)
+            )
+            found += [Due(kind, row[0], row[1]) for row in rows]
+        return found
+
+    def lock_schedule(self) -> None:
+        """Let only one transaction at a time plan; the others wait here."""
+        self._connection.execute(
+            select(t.switch.c.value).where(t.switch.c.name == "schedule").with_for_update()
+        )
+
+    # --- projects and previews ------------------------------------------------------------------------
+
+    def projects(self) -> list[Project]:
+        """All connected projects by path."""
+        return [
+            project_from(row)
+            for row in self._connection.execute(select(t.project).order_by(t.project.c.path))
+        ]
+
+    def project(self, project_id: int) -> Project:
+        """The project with our id; :class:`NotFound` if there is none."""
+        return project_from(
+            self._one(select(t.project).where(t.project.c.id == project_id), f"project {project_id}")
+        )
+
+    def project_by_gitlab_id(self, gitlab_id: int) -> Project | None:
+        """The project with GitLab's id."""
+        row = self._connection.execute(select(t.project).where(t.project.c.gitlab_id == gitlab_id)).first()
+        return project_from(row) if row else None
+
+    def put_project(self, *, gitlab_id: int, now: float, **values: Any) -> int:
+        """Connect a project, or change one that is connected; returns our id."""
+        known = self.project_by_gitlab_id(gitlab_id)
+        if known is None:
+            return self._insert(t.project, gitlab_id=gitlab_id, created_at=now, **values)
+        self._connection.execute(update(t.project).where(t.project.c.id == known.id).values(**values))
+        return known.id
+
+    def preview(self, preview_id: int) -> Preview:
+        """The preview with this id; :class:`NotFound` if there is none."""
+        return preview_from(
+            self._one(select(t.preview).where(t.preview.c.id == preview_id), f"preview {preview_id}")
+        )
+
+    def preview_of(self, project_id: int, iid: int) -> Preview | None:
+        """The preview of merge request `iid`, if it has had one."""
+        row = self._connection.execute(
+            select(t.preview).where(t.preview.c.project_id == project_id, t.preview.c.iid == iid)
+        ).first()
+        return preview_from(row) if row else None
+
+    def previews(self, *, limit: int = 200) -> list[Preview]:
+        """The newest previews first."""
+        rows = self._connection.execute(select(t.preview).order_by(t.preview.c.id.desc()).limit(limit))
+        return [preview_from(row) for row in rows]
+
+    def put_preview(self, project_id: int, seen: MergeRequest, now: float) -> Preview:
+        """Write down what GitLab says of the merge request now."""
+        values = {
+            "title": seen.title[:255],
+            "author": seen.author[:255],
+            "web_url": seen.web_url[:255],
+            "source_branch": seen.source_branch[:255],
+            "target_branch": seen.target_branch[:255],
+            "mr_state": seen.state,
+            "head_sha": seen.sha,
+        }
+        known = self.preview_of(project_id, seen.iid)
+        if known is None:
+            preview_id = self._insert(
+                t.preview, project_id=project_id, iid=seen.iid, created_at=now, stop_reason="", **values
+            )
+            self._insert(t.report_state, preview_id=preview_id, told={}, error="")
+            return self.preview(preview_id)
+        self._connection.execute(update(t.preview).where(t.preview.c.id == known.id).values(**values))
+        return self.preview(known.id)
+
+    def set_preview(self, preview_id: int, *, expires_at: float | None, stop_reason: str) -> None:
+        """Until when it lives, or why it does not."""
+        self._connection.execute(
+            update(t.preview)
+            .where(t.preview.c.id == preview_id)
+            .values(expires_at=expires_at, stop_reason=stop_reason[:255])
+        )
+
+    def expired(self, now: float) -> list[Preview]:
+        """Previews whose time is over."""
+        rows = self._connection.execute(select(t.preview).where(t.preview.c.expires_at <= now))
+        return [preview_from(row) for row in rows]
+
+    # --- deployments ----------------------------------------------------------------------------------
+
+    def deployment(self, deployment_id: int) -> Deployment:
+        """The deployment with this id; :class:`NotFound` if there is none."""
+        query = _deployments().where(t.deployment.c.id == deployment_id)
+        return deployment_from(self._one(query, f"deployment {deployment_id}"))
+
+    def deployments_of(self, preview_id: int, *, limit: int = 100) -> list[Deployment]:
+        """The newest deployments of a preview first."""
+        query = _deployments().where(t.deployment.c.preview_id == preview_id)
+        rows = self._connection.execute(query.order_by(t.deployment.c.id.desc()).limit(limit))
+        return [deployment_from(row) for row in rows]
+
+    def unsettled(self) -> list[tuple[Deployment, int]]:
+        """Every deployment that is on the way, live, or not tidied, each with its project's id."""
+        query = _deployments().add_columns(t.preview.c.project_id).where(_IS_UNSETTLED)
+        return [(deployment_from(row), row.project_id) for row in self._connection.execute(query)]
+
+    def unsettled_of(self, preview_id: int) -> list[Deployment]:
+        """A preview's deployments that are on the way, live, or not tidied, the newest first."""
+        query = _deployments().where(t.deployment.c.preview_id == preview_id, _IS_UNSETTLED)
+        rows = self._connection.execute(query.order_by(t.deployment.c.id.desc()))
+        return [deployment_from(row) for row in rows]
+
+    def lease_is_current(self, deployment: Deployment) -> bool:
+        """True while the account is leased to the deployment's preview under the same fencing number."""
+        return bool(
+            self._connection.scalar(
+                select(t.account.c.id).where(
+                    t.account.c.id == deployment.account_id,
+                    t.account.c.fence == deployment.fence,
+                    t.account.c.preview_id == deployment.preview_id,
+                )
+            )
+        )
+
+    def add_deployment(
+        self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
+    ) -> Deployment:
+        """A new try at the preview's head commit."""
+        deployment_id = self._insert(
+            t.deployment,
+            preview_id=preview.id,
+            sha=preview.head_sha,
+            state=State.QUEUED,
+            step=step,
+            created_at=now,
+            since=now,
+            trigger=trigger,
+            actor=actor[:255],
+            is_bot=False,
+            check_only=False,
+            checks=[],
+            entered={State.QUEUED: now},
+        )
+        return self.deployment(deployment_id)
+
+    def put_deployment(self, before: Deployment, after: Deployment, *, claim: Claim | None = None) -> None:
+        """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not.
+
+        With `claim` the row is given back in the same write.
+        """
+        values = {f: getattr(after, f) for f in _DEPLOYMENT_FIELDS}
+        values["failure"] = asdict(after.failure) if after.failure else None
+        values["checks"] = [asdict(check) for check in after.checks]
+        values["entered"] = dict(after.entered or {})
+        self._put(t.deployment, before.id, before.version, values, claim)
+
+    # --- accounts and leases --------------------------------------------------------------------------
+
+    def accounts(self) -> list[Account]:
+        """The whole pool by name."""
+        return [
+            account_from(row)
+            for row in self._connection.execute(select(t.account).order_by(t.account.c.name))
+        ]
+
+    def account(self, account_id: int) -> Account:
+        """The account with this id; :class:`NotFound` if there is none."""
+        return account_from(
+            self._one(select(t.account).where(t.account.c.id == account_id), f"account {account_id}")
+        )
+
+    def account_named(self, name: str) -> Account | None:
+        """The account of tool `name`, if the pool has it."""
+        row = self._connection.execute(select(t.account).where(t.account.c.name == name)).first()
+        return account_from(row) if row else None
+
+    def account_of(self, preview_id: int) -> Account | None:
+        """The account that a preview holds."""
+        row = self._connection.execute(select(t.account).where(t.account.c.preview_id == preview_id)).first()
+        return account_from(row) if row else None
+
+    def credentials(self) -> dict[str, Mapping[str, str]]:
+        """Where each account's credentials are found, by tool name."""
+        rows = self._connection.execute(select(t.account.c.name, t.account.c.credentials))
+        return {row.name: row.credentials for row in rows}
+
+    def add_account(self, name: str, credentials: Mapping[str, str], now: float) -> int:
+        """A new account; it is looked at and cleaned before anybody gets it."""
+        return self._insert(
+            t.account,
+            name=name,
+            state=AccountState.CLEANING,
+            since=now,
+            due_at=now,
+            fence=0,
+            reason="",
+            drain=False,
+            credentials=dict(credentials),
+        )
+
+    def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> None:
+        """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not."""
+        values = {f.name: getattr(after, f.name) for f in fields(Account) if f.name not in {"id", "version"}}
+        self._put(t.account, before.id, before.version, values, claim)
+
+    def open_lease(self, account: Account, preview_id: int, now: float) -> None:
+        """Write down that `account` (under its new fencing number) was given to `preview_id`."""
+        self._insert(t.lease, account_id=account.id, fence=account.fence, preview_id=preview_id, taken_at=now)
+
+    def close_lease(
+        self, account: Account, now: float, *, before: int | None, after: int | None
+    ) -> int | None:
+        """End the account's lease, with the bytes of its image store before and after the cleaning.
+
+        Returns the preview that had it, None when the account was not leased before this cleaning.
+        """
+        this = (t.lease.c.account_id == account.id) & (t.lease.c.fence == account.fence)
+        preview_id = self._connection.scalar(
+            select(t.lease.c.preview_id).where(this, t.lease.c.ended_at.is_(None))
+        )
+        self._connection.execute(
+            update(t.lease).where(this).values(ended_at=now, bytes_before=before, bytes_after=after)
+        )
+        return preview_id
+
+    def last_lease(self, preview_id: int) -> Row[Any] | None:
+        """The newest lease that a preview has had, with its receipt."""
+        return self._connection.execute(
+            select(t.lease, t.account.c.name)
+            .join(t.account, t.account.c.id == t.lease.c.account_id)
+            .where(t.lease.c.preview_id == preview_id)
+            .order_by(t.lease.c.taken_at.desc())
+            .limit(1)
+        ).first()
+
+    # --- events, deliveries, reports, logs, switches --------------------------------------------------
+
+    def add_event(
+        self,
+        subject: str,
+        subject_id: int,
+        before: str,
+        after: str,
+        *,
+        who: str,
+        why: str,
+        now: float,
+        preview_id: int | None,
+    ) -> None:
+        """One line for the timelines."""
+        self._connection.execute(
+            insert(t.event).values(
+                at=now,
+                subject=subject,
+                subject_id=subject_id,
+                preview_id=preview_id,
+                before=before,
+                after=after,
+                who=who[:255],
+                why=why,
+            )
+        )
+
+    def events_of(self, preview_id: int, *, limit: int = 500) -> list[Event]:
+        """The timeline of a preview, the oldest line first."""
+        rows = self._connection.execute(
+            select(t.event)
+            .where(t.event.c.preview_id == preview_id)
+            .order_by(t.event.c.id.desc())
+            .limit(limit)
+        ).all()
+        return [event_from(row) for row in reversed(rows)]
+
+    def add_delivery(
+        self, project_id: int, key: str, *, kind: str, iid: int, facts: Any, now: float
+    ) -> int | None:
+        """Take a delivery; None when one with this key was taken before."""
+        try:
+            with self._connection.begin_nested():
+                return self._insert(
+                    t.delivery,
+                    project_id=project_id,
+                    key=key,
+                    kind=kind,
+                    iid=iid,
+                    facts=facts,
+                    received_at=now,
+                    due_at=now,
+                    result="",
+                )
+        except IntegrityError:
+            return None
+
+    def delivery(self, delivery_id: int) -> Delivery:
+        """The delivery with this id; :class:`NotFound` if there is none."""
+        row = self._one(select(t.delivery).where(t.delivery.c.id == delivery_id), f"delivery {delivery_id}")
+        return delivery_from(row)
+
+    def close_delivery(self, claim: Claim, result: str, now: float) -> None:
+        """Everything that the delivery asked for is done."""
+        self._connection.execute(
+            update(t.delivery)
+            .where(t.delivery.c.id == claim.id, t.delivery.c.claim == claim.token)
+            .values(handled_at=now, result=result[:255], due_at=None, claim=None, claimed_until=None)
+        )
+
+    def postpone(self, claim: Claim, *, due_at: float, error: str) -> None:
+        """Nothing could be done with the claimed delivery or report: look again at `due_at`."""
+        table = _TABLES[claim.kind]
+        column = "error" if claim.kind is Kind.REPORT else "result"
+        self._connection.execute(
+            update(table)
+            .where(_key(table) == claim.id, table.c.claim == claim.token)
+            .values(
+                due_at=due_at,
+                claim=None,
+                claimed_until=None,
+                attempts=table.c.attempts + 1,
+                **{column: error[:255]},
+            )
+        )
+
+    def mark_report(self, preview_id: int, at: float) -> Due:
+        """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned."""
+        due_at = t.report_state.c.due_at
+        self._connection.execute(
+            update(t.report_state)
+            .where(t.report_state.c.preview_id == preview_id)
+            .values(due_at=case((due_at < at, due_at), else_=at), version=t.report_state.c.version + 1)
+        )
+        return Due(Kind.REPORT, preview_id, at)
+
+    def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
+        """What GitLab was last told, the version of what it should be told, and failed tries so far."""
+        row = self._one(
+            select(t.report_state).where(t.report_state.c.preview_id == preview_id), f"report {preview_id}"
+        )
+        return row.told, row.version, row.attempts
+
+    def put_told(self, claim: Claim, told: Mapping[str, Any]) -> None:
+        """Write down what GitLab has just been told."""
+        self._connection.execute(
+            update(t.report_state)
+            .where(t.report_state.c.preview_id == claim.id, t.report_state.c.claim == claim.token)
+            .values(told=dict(told))
+        )
+
+    def close_report(self, claim: Claim, version: int, *, error: str) -> bool:
+        """GitLab knows everything of `version`, but for what it refused (`error`).
+
+        False when there is news by now: the row stays due.
+        """
+        mine = update(t.report_state).where(
+            t.report_state.c.preview_id == claim.id, t.report_state.c.claim == claim.token
+        )
+        free = {"claim": None, "claimed_until": None, "error": error, "attempts": 0}
+        done = self._connection.execute(
+            mine.where(t.report_state.c.version == version).values(due_at=None, **free)
+        )
+        if not done.rowcount:
+            self._connection.execute(mine.values(**free))
+        return bool(done.rowcount)
+
+    def put_log(self, deployment_id: int, kind: str, text: str, *, is_truncated: bool, now: float) -> None:
+        """Keep a log, in place of one of the same kind."""
+        where = (t.log.c.deployment_id == deployment_id) & (t.log.c.kind == kind)
+        self._connection.execute(t.log.delete().where(where))
+        self._insert(
+            t.log,
+            deployment_id=deployment_id,
+            kind=kind,
+            at=now,
+            zlib=zlib.compress(text.encode("utf-8", "replace")),
+            is_truncated=is_truncated,
+        )
+
+    def log(self, deployment_id: int, kind: str) -> str | None:
+        """A kept log."""
+        packed = self._connection.scalar(
+            select(t.log.c.zlib).where(t.log.c.deployment_id == deployment_id, t.log.c.kind == kind)
+        )
+        return None if packed is None else zlib.decompress(packed).decode("utf-8", "replace")
+
+    def kept_logs(self, deployment_ids: Sequence[int]) -> frozenset[tuple[int, str]]:
+        """Which logs of these deployments are kept, as (deployment id, kind)."""
+        kept = select(t.log.c.deployment_id, t.log.c.kind).where(t.log.c.deployment_id.in_(deployment_ids))
+        return frozenset((row.deployment_id, row.kind) for row in self._connection.execute(kept))
+
+    def switch(self, name: str) -> Any:
+        """The value of a switch, None when it was never set."""
+        return self._connection.scalar(select(t.switch.c.value).where(t.switch.c.name == name))
+
+    def put_switch(self, name: str, value: Any) -> None:
+        """Set a switch."""
+        changed = self._connection.execute(
+            update(t.switch).where(t.switch.c.name == name).values(value=value)
+        )
+        if not changed.rowcount:
+            self._insert(t.switch, name=name, value=value)
+
+    def count(self, table: Table, *where: ColumnElement[bool]) -> int:
+        """How many rows of `table` fit."""
+        return self._connection.scalar(select(func.count()).select_from(table).where(*where)) or 0
+
+    # --- within ---------------------------------------------------------------------------------------
+
+    def _one(self, query: Any, what: str) -> Row[Any]:
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise NotFound(f"There is no {what}.")
+        return row
+
+    def _insert(self, table: Table, **values: Any) -> int:
+        key = self._connection.execute(insert(table).values(**values)).inserted_primary_key
+        return int(key[0]) if key and isinstance(key[0], int) else 0
+
+    def _put(
+        self, table: Table, row_id: int, version: int, values: dict[str, Any], claim: Claim | None
+    ) -> None:
+        statement = update(table).where(table.c.id == row_id, table.c.version == version)
+        values["version"] = version + 1
+        if claim is not None:
+            statement = statement.where(table.c.claim == claim.token)
+            values |= {"claim": None, "claimed_until": None}
+        if not self._connection.execute(statement.values(**values)).rowcount:
+            raise Conflict(f"{table.name} {row_id} was changed by somebody else in the meantime")
+
+
+_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
+_DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
+
+
+_IS_UNSETTLED = or_(
+    t.deployment.c.state.in_([*PENDING, State.LIVE]),
+    # An ended deployment that is still due has something left to tidy.
+    t.deployment.c.due_at.is_not(None),
+)
+
+
+def _key(table: Table) -> Column[int]:
+    return table.c.preview_id if table is t.report_state else table.c.id
+
+
+def _deployments() -> Any:
+    return select(t.deployment, t.preview.c.iid).join(t.preview, t.preview.c.id == t.deployment.c.preview_id)

@@ -1,0 +1,194 @@
+"""The tables. Times are seconds since the epoch as doubles: one meaning on every database."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _claim_columns() -> list[Column[object]]:
+    """When the row wants to be looked at, and who looks at it just now."""
+    return [
+        Column("due_at", Double, index=True),
+        Column("claim", String(32)),
+        Column("claimed_until", Double),
+        Column("version", Integer, nullable=False, server_default="0"),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+    ]
+
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("gitlab_id", Integer, nullable=False, unique=True),
+    Column("path", String(255), nullable=False, unique=True),
+    Column("web_url", String(255), nullable=False),
+    Column("git_url", String(255), nullable=False),
+    # Only the digest: to compare is all that a webhook secret is needed for.
+    Column("secret_sha256", String(64), nullable=False),
+    Column("checks", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+preview = Table(
+    "preview",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("project.id"), nullable=False),
+    Column("iid", Integer, nullable=False),
+    Column("title", String(255), nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("web_url", String(255), nullable=False),
+    Column("source_branch", String(255), nullable=False),
+    Column("target_branch", String(255), nullable=False),
+    Column("mr_state", String(16), nullable=False),
+    Column("head_sha", String(64), nullable=False),
+    # Null while nothing is live.
+    Column("expires_at", Double, index=True),
+    # Why there is nothing live any more, for people.
+    Column("stop_reason", String(255), nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("project_id", "iid"),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("preview_id", ForeignKey("preview.id"), nullable=False, index=True),
+    Column("sha", String(64), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("step", String(24), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("trigger", String(32), nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("is_bot", Boolean, nullable=False),
+    Column("check_only", Boolean, nullable=False),
+    Column("account_id", ForeignKey("account.id")),
+    Column("fence", Integer),
+    Column("build_id", String(255)),
+    Column("image", String(512)),
+    Column("ready_since", Double),
+    Column("failure", JSON),
+    Column("checks", JSON, nullable=False),
+    Column("entered", JSON, nullable=False),
+    *_claim_columns(),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("since", Double, nullable=False),
+    Column("fence", Integer, nullable=False),
+    # One account a preview: the database itself refuses a second.
+    Column("preview_id", ForeignKey("preview.id"), unique=True),
+    Column("reason", Text, nullable=False),
+    Column("drain", Boolean, nullable=False),
+    Column("bytes_before", Integer),
+    # Where its credentials are found; never the credentials.
+    Column("credentials", JSON, nullable=False),
+    *_claim_columns(),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("account_id", ForeignKey("account.id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("preview_id", ForeignKey("preview.id"), nullable=False, index=True),
+    Column("taken_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("bytes_before", Integer),
+    Column("bytes_after", Integer),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    # "deployment", "account" or "preview", and its id.
+    Column("subject", String(16), nullable=False),
+    Column("subject_id", Integer, nullable=False),
+    Column("preview_id", Integer, index=True),
+    Column("before", String(16), nullable=False),
+    Column("after", String(16), nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+    Index(None, "subject", "subject_id"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("project.id"), nullable=False),
+    # GitLab's Idempotency-Key: the same for every retry of one delivery.
+    Column("key", String(128), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("iid", Integer, nullable=False),
+    # The few facts of the payload that a GET cannot bring back: who commented what.
+    Column("facts", JSON, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("handled_at", Double),
+    Column("result", String(255), nullable=False),
+    *_claim_columns(),
+    UniqueConstraint("project_id", "key"),
+)
+
+report_state = Table(
+    "report_state",
+    metadata,
+    Column("preview_id", ForeignKey("preview.id"), primary_key=True),
+    # What GitLab was last told: see report.Told.
+    Column("told", JSON, nullable=False),
+    Column("error", Text, nullable=False),
+    *_claim_columns(),
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("deployment_id", ForeignKey("deployment.id"), nullable=False),
+    # "build" or "job".
+    Column("kind", String(16), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("zlib", LargeBinary(2**24 - 1), nullable=False),
+    Column("is_truncated", Boolean, nullable=False),
+    UniqueConstraint("deployment_id", "kind"),
+)
+
+switch = Table(
+    "switch",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", JSON, nullable=False),
+)

@@ -1,0 +1,137 @@
+"""What the badge, the pages, the command line and the reports read. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator import scheduler
+from orchestrator.pool import Account, AccountState
+from orchestrator.preview import Deployment, State
+from orchestrator.records import Event, Preview, Project
+from orchestrator.report import Subject
+from orchestrator.scheduler import Limits
+from orchestrator.store import Store, Tx
+
+
+@dataclass(frozen=True)
+class PreviewView:
+    """One preview with all that a page about it shows."""
+
+    project: Project
+    preview: Preview
+    #: The newest first.
+    deployments: Sequence[Deployment]
+    account: Account | None
+    address: str | None
+    events: Sequence[Event] = ()
+    #: Which logs are kept, as (deployment id, kind).
+    logs: frozenset[tuple[int, str]] = frozenset()
+
+    @property
+    def newest(self) -> Deployment | None:
+        """The newest deployment."""
+        return self.deployments[0] if self.deployments else None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The pool, the queue and the newest previews."""
+
+    accounts: Sequence[Account]
+    previews: Sequence[PreviewView]
+    builds: int
+    ceiling: int
+    queue: int
+
+
+class Views:
+    """Reads for people. `preview_url` is the address of a tool, `public_url` that of our own web process."""
+
+    def __init__(self, store: Store, *, preview_url: str, public_url: str, limits: Limits) -> None:
+        self._store = store
+        self._preview_url = preview_url
+        self._public_url = public_url
+        self._limits = limits
+
+    def address(self, tool: str) -> str:
+        """Where what tool `tool` publishes is reached."""
+        return f"{self._preview_url.format(tool=tool)}/"
+
+    def page_url(self, project: Project, iid: int) -> str:
+        """Our page about a preview."""
+        return f"{self._public_url}/{project.path}/-/{iid}"
+
+    def overview(self) -> Overview:
+        """All that the first page shows."""
+        with self._store.read() as tx:
+            projects = {project.id: project for project in tx.projects()}
+            going = tx.unsettled()
+            kept = tx.switch("ceiling")
+            return Overview(
+                accounts=tx.accounts(),
+                previews=[self._view(tx, projects[p.project_id], p, limit=1) for p in tx.previews(limit=50)],
+                builds=sum(deployment.holds_build_slot for deployment, _ in going),
+                ceiling=kept["builds"] if kept else self._limits.max_concurrent_builds,
+                queue=sum(deployment.state is State.QUEUED for deployment, _ in going),
+            )
+
+    def preview(self, project_path: str, iid: int) -> PreviewView | None:
+        """One preview, with its timeline."""
+        with self._store.read() as tx:
+            project = next((p for p in tx.projects() if p.path == project_path), None)
+            present = tx.preview_of(project.id, iid) if project else None
+            return self._view(tx, project, present, with_events=True) if project and present else None
+
+    def log(self, deployment_id: int, kind: str) -> str | None:
+        """A kept log."""
+        with self._store.read() as tx:
+            return tx.log(deployment_id, kind)
+
+    def subject(self, preview_id: int, now: float) -> tuple[Project, Subject]:
+        """What a report about the preview is made of."""
+        with self._store.read() as tx:
+            present = tx.preview(preview_id)
+            project = tx.project(present.project_id)
+            view = self._view(tx, project, present)
+            lease = tx.last_lease(preview_id)
+            is_over = lease is not None and lease.ended_at is not None and lease.bytes_after is not None
+            return project, Subject(
+                preview=present,
+                deployments=view.deployments,
+                address=view.address,
+                page_url=self.page_url(project, present.iid),
+                account=view.account.name if view.account else None,
+                position=self._position(tx, view, now),
+                receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
+                is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
+            )
+
+    def _view(
+        self, tx: Tx, project: Project, present: Preview, *, limit: int = 100, with_events: bool = False
+    ) -> PreviewView:
+        account = tx.account_of(present.id)
+        deployments = tx.deployments_of(present.id, limit=limit)
+        is_live = any(d.state is State.LIVE for d in tx.unsettled_of(present.id))
+        return PreviewView(
+            project=project,
+            preview=present,
+            deployments=deployments,
+            account=account,
+            address=self.address(account.name) if account and is_live else None,
+            events=tx.events_of(present.id) if with_events else (),
+            logs=tx.kept_logs([d.id for d in deployments]) if with_events else frozenset(),
+        )
+
+    def _position(self, tx: Tx, view: PreviewView, now: float) -> int | None:
+        if view.newest is None or view.newest.state is not State.QUEUED:
+            return None
+        going = tx.unsettled()
+        snapshot = scheduler.take_snapshot(going, tx.accounts(), None)
+        order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, self._limits, now)]
+        return order.index(view.newest.id) + 1 if view.newest.id in order else None
+
+    def pool_is_empty(self) -> bool:
+        """True when there is no account that could ever be had."""
+        with self._store.read() as tx:
+            return all(account.state is AccountState.DRAINED for account in tx.accounts())

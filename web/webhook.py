@@ -1,0 +1,118 @@
+"""GitLab's webhook: who says so, is it for us, then commit it and answer.
+
+Everything slow happens later, in a worker. What is answered with 2xx is in the database by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from orchestrator.merge_request import command_in
+from orchestrator.records import Project
+from web.parts import parts_of, say
+
+blueprint = Blueprint("webhook", __name__)
+
+_ACTIONS = {"open", "reopen", "update", "close", "merge"}
+
+
+@blueprint.post("/webhook/gitlab")
+def receive() -> tuple[Response, int]:
+    """Take one delivery."""
+    try:
+        body = request.get_data(cache=True)
+    except RequestEntityTooLarge:
+        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        return _refused(413, f"The body is larger than {limit} bytes.")
+    payload = request.get_json(force=True, silent=True) if body else None
+    if not isinstance(payload, dict):
+        return _refused(400, "The body is no JSON object.")
+    gitlab_id = _integer(payload.get("project"), "id")
+    if gitlab_id is None:
+        return _refused(400, "The payload names no project.")
+    with parts_of(current_app).store.read() as tx:
+        project = tx.project_by_gitlab_id(gitlab_id)
+    if project is None:
+        return _refused(
+            404, f"Project {gitlab_id} is not connected: an operator runs `toolforge-preview project add`."
+        )
+    if not _is_authentic(project):
+        return _refused(401, "The secret token in X-Gitlab-Token is wrong or missing.")
+    return _take(project, payload)
+
+
+def _take(project: Project, payload: dict[str, Any]) -> tuple[Response, int]:
+    match payload.get("object_kind"):
+        case "merge_request":
+            iid = _integer(payload.get("object_attributes"), "iid")
+            action = str((payload.get("object_attributes") or {}).get("action"))
+            if action not in _ACTIONS:
+                return jsonify(message=f"Nothing to do for the action '{action[:50]}'."), 200
+            facts: dict[str, Any] = {}
+        case "note" if _is_command(payload):
+            iid = _integer(payload.get("merge_request"), "iid")
+            facts = _note_facts(payload)
+        case "note":
+            return jsonify(message="Nothing to do for a comment without a command."), 200
+        case other:
+            return jsonify(message=f"Nothing to do for events of kind '{str(other)[:50]}'."), 200
+    if iid is None:
+        return _refused(400, "The payload names no merge request.")
+    kind = str(payload["object_kind"])
+    dues = parts_of(current_app).lifecycle.receive(
+        project, _key(), kind=kind, iid=iid, facts=facts, now=time.time()
+    )
+    say(current_app, dues)
+    return jsonify(message="Taken." if dues else "Taken before."), 202
+
+
+def _is_authentic(project: Project) -> bool:
+    given = hashlib.sha256(request.headers.get("X-Gitlab-Token", "").encode()).hexdigest()
+    return hmac.compare_digest(given, project.secret_sha256)
+
+
+def _key() -> str:
+    """What all tries of one delivery have in common; the body where GitLab (before 17.4) sends no key."""
+    key = request.headers.get("Idempotency-Key") or request.headers.get("webhook-id")
+    if key and len(key) <= 100:
+        return key
+    stamp = request.headers.get("X-Gitlab-Event-UUID", "").encode()
+    return hashlib.sha256(stamp + request.get_data()).hexdigest()
+
+
+def _is_command(payload: dict[str, Any]) -> bool:
+    note = payload.get("object_attributes")
+    return (
+        isinstance(note, dict)
+        and note.get("noteable_type") == "MergeRequest"
+        # An edited comment must not set anything off: it may have been written by somebody else.
+        and note.get("action", "create") == "create"
+        and command_in(str(note.get("note", ""))) is not None
+    )
+
+
+def _note_facts(payload: dict[str, Any]) -> dict[str, Any]:
+    note, user = payload["object_attributes"], payload.get("user") or {}
+    commit = (payload.get("merge_request") or {}).get("last_commit") or {}
+    return {
+        "note": str(note.get("note", ""))[:200],
+        "note_id": _integer(note, "id") or 0,
+        "user_id": _integer(user, "id") or _integer(note, "author_id") or 0,
+        "username": str(user.get("username", ""))[:255],
+        "sha": str(commit.get("id", ""))[:64],
+    }
+
+
+def _integer(mapping: object, key: str) -> int | None:
+    value = mapping.get(key) if isinstance(mapping, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+def _refused(status: int, message: str) -> tuple[Response, int]:
+    return jsonify(error=message), status

@@ -1,0 +1,76 @@
+"""The Celery application that workers and beat run: ``celery --app worker.app worker``.
+
+Settings are read here, once a process; everything else is made when it is first needed.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu.exceptions import OperationalError
+
+from orchestrator.bootstrap import Parts
+from orchestrator.errors import TryLater
+from orchestrator.hints import CLOCK_QUEUE, LOOK, SWEEP, Hints
+from orchestrator.records import Kind
+from orchestrator.settings import load_settings
+from worker.runner import Runner
+
+parts = Parts(load_settings())
+
+app = Celery("toolforge_preview", broker=parts.settings.redis_url)
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"global_keyprefix": f"{parts.settings.queue_prefix}:"},
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    # A message is only a hint, so a worker keeps none in reserve that another could take.
+    worker_prefetch_multiplier=1,
+    beat_schedule={
+        "sweep": {"task": SWEEP, "schedule": 1.0, "options": {"queue": CLOCK_QUEUE, "expires": 5.0}}
+    },
+)
+
+
+def send(task: str, args: tuple[str, int], *, queue: str, countdown: float | None) -> None:
+    """Put one task on a queue."""
+    try:
+        app.send_task(task, args=args, queue=queue, countdown=countdown, retry=False)
+    except OperationalError as error:
+        raise TryLater(f"the queue cannot be reached: {error}") from None
+
+
+@cache
+def hints() -> Hints:
+    """This process's way to the queue."""
+    return Hints(send, parts.redis, parts.settings.queue_prefix)
+
+
+@cache
+def runner() -> Runner:
+    """This process's runner."""
+    return Runner(parts, hints().say)
+
+
+@app.task(name=LOOK)
+def look(kind: str, row_id: int) -> None:
+    """Look at one row."""
+    hints().taken(Kind(kind), row_id)
+    runner().look(Kind(kind), row_id)
+
+
+@app.task(name=SWEEP)
+def sweep() -> None:
+    """Put everything that is due on the queue."""
+    runner().sweep()
+
+
+@setup_logging.connect
+def _log_plainly(**_: object) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx", "celery.app.trace", "celery.worker.strategy", "celery.beat", "celery.apps.worker"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,116 @@
+"""The steps of a job: try the image beside the running one, publish it, watch it, put the good one back."""
+
+from __future__ import annotations
+
+from orchestrator import outcome as out
+from orchestrator.diagnosis import excerpt, explain_crash
+from orchestrator.markdown import plain
+from orchestrator.outcome import Failure, Outcome
+from orchestrator.preview import State
+from orchestrator.toolforge import BadRequest, Gone, Job, JobSpec, ToolforgeError
+from worker.step import PUBLISHED_JOB, Site, kept
+
+_LOG_LINES = 500
+
+
+def start_candidate(site: Site) -> Outcome:
+    """Run the image as an unpublished job beside the published one."""
+    return _put(site, site.deployment.candidate_name, publish=False)
+
+
+def publish(site: Site) -> Outcome:
+    """Put the image behind the account's address."""
+    return _put(site, PUBLISHED_JOB, publish=True)
+
+
+def _put(site: Site, name: str, *, publish: bool) -> Outcome:
+    assert site.deployment.image is not None
+    site.guard()
+    try:
+        site.account.put_job(_spec(site, name, site.deployment.image, publish=publish))
+    except BadRequest as error:
+        if "No such image" in str(error):
+            # jobs-api says so, too, when it cannot reach the image registry for a moment.
+            return out.NotNow(str(error))
+        return out.StageFailed(
+            Failure(
+                stage="start",
+                summary=f"Toolforge would not start the job: {error}",
+                remedy="The words are Toolforge's own; where they name a limit, ask for less.",
+            )
+        )
+    return out.JobStarted()
+
+
+def _spec(site: Site, name: str, image: str, *, publish: bool) -> JobSpec:
+    return JobSpec(
+        name=name,
+        image=image,
+        command=site.settings.job_command,
+        port=site.settings.job_port,
+        publish=publish,
+    )
+
+
+def watch_candidate(site: Site) -> Outcome:
+    """See whether the candidate is ready."""
+    return _watch(site, site.deployment.candidate_name)
+
+
+def watch_job(site: Site) -> Outcome:
+    """See whether the published job is ready."""
+    return _watch(site, PUBLISHED_JOB)
+
+
+def _watch(site: Site, name: str) -> Outcome:
+    try:
+        job = site.account.job(name)
+    except Gone:
+        return out.JobNotReady("the job is not there")
+    if job.has_crashed and not job.is_ready:
+        return _crashed(site, job)
+    if job.is_ready:
+        return out.JobReady()
+    is_late = site.now - site.deployment.since > site.settings.start_seconds
+    return out.JobNotReady(job.reason, excerpt(plain("\n".join(_log(site, name)))) if is_late else "")
+
+
+def _crashed(site: Site, job: Job) -> Outcome:
+    log = kept(_log(site, job.name), site.settings.log_limit_bytes)
+    return out.StageFailed(explain_crash(log.text, job.exit_code, site.settings.job_command), log)
+
+
+def _log(site: Site, name: str) -> list[str]:
+    """The newest lines of a job's log; none when they cannot be had. The verdict does not depend on them."""
+    try:
+        return site.account.job_log(name, lines=_LOG_LINES)
+    except ToolforgeError:
+        return []
+
+
+def job_excerpt(site: Site) -> str:
+    """The last lines of the published job's log that say something."""
+    return excerpt(plain("\n".join(_log(site, PUBLISHED_JOB))))
+
+
+def roll_back(site: Site) -> Outcome:
+    """Put the good image behind the address again; with none left there is nothing to put back."""
+    if site.serving is None or site.serving.image is None:
+        return out.RolledBack()
+    site.guard()
+    site.account.put_job(_spec(site, PUBLISHED_JOB, site.serving.image, publish=True))
+    return out.RolledBack()
+
+
+def remove_jobs(site: Site) -> None:
+    """Delete the candidate, and the published job when it is this deployment's and nobody else's."""
+    entered = site.deployment.entered or {}
+    if State.STARTING not in entered:
+        return
+    jobs = {job.name for job in site.account.jobs()}
+    unwanted = {site.deployment.candidate_name}
+    if site.deployment.state is State.FAILED and site.serving is None and not site.address_busy:
+        unwanted.add(PUBLISHED_JOB)
+    for name in sorted(unwanted & jobs):
+        site.guard()
+        site.account.delete_job(name)

@@ -1,0 +1,206 @@
+"""Claim a row, take its step, record the outcome, and go on with the same row while it is due at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from orchestrator import outcome as out
+from orchestrator.bootstrap import Parts
+from orchestrator.errors import BadInput, Conflict, TryLater
+from orchestrator.outcome import CleaningOutcome, Outcome
+from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, backoff_seconds
+from orchestrator.records import Claim, Due, Kind
+from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError, Unreachable
+from worker import build, deliveries, deploy, reports, smoke, teardown
+from worker.step import Overtaken, Site
+
+log = logging.getLogger(__name__)
+
+#: A claim outlives the longest single effect; a killed worker costs at most this.
+CLAIM_SECONDS = 90.0
+#: Effects are not begun in the last part of a claim.
+_EFFECT_SECONDS = 65.0
+#: One message takes a row at most this many steps on, so that others get their turn.
+_STEPS = 8
+_REPORT_BACKOFF = 5.0
+
+_STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
+    Step.START_BUILD: build.start,
+    Step.WATCH_BUILD: build.watch,
+    Step.START_CANDIDATE: deploy.start_candidate,
+    Step.WATCH_CANDIDATE: deploy.watch_candidate,
+    Step.PUBLISH: deploy.publish,
+    Step.WATCH_JOB: deploy.watch_job,
+    Step.CHECK: smoke.check,
+    Step.ROLL_BACK: deploy.roll_back,
+    Step.TIDY: teardown.tidy,
+}
+
+
+class Runner:
+    """Looks at rows. `say` puts what is due next on the queue."""
+
+    def __init__(
+        self, parts: Parts, say: Callable[[list[Due]], None], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._parts = parts
+        self._say = say
+        self._clock = clock
+        self._take: Mapping[Kind, Callable[[Claim], list[Due]]] = {
+            Kind.DEPLOYMENT: self._deployment,
+            Kind.ACCOUNT: self._account,
+            Kind.DELIVERY: self._delivery,
+            Kind.REPORT: self._report,
+        }
+
+    def look(self, kind: Kind, row_id: int) -> None:
+        """Take the row's step if it is due and nobody else does; then its next ones while they are due."""
+        for _ in range(_STEPS):
+            dues = self._look_once(kind, row_id)
+            now = self._clock()
+            again = [due for due in dues if (due.kind, due.id) == (kind, row_id)]
+            self._say([due for due in dues if due not in again])
+            if not any(due.at <= now for due in again):
+                self._say(again)
+                return
+        self._say([Due(kind, row_id, self._clock())])
+
+    def sweep(self) -> None:
+        """Say everything that is due."""
+        self._say(self._parts.lifecycle.sweep(self._clock()))
+
+    def _look_once(self, kind: Kind, row_id: int) -> list[Due]:
+        now = self._clock()
+        with self._parts.store.write() as tx:
+            claim = tx.claim(kind, row_id, now=now, seconds=CLAIM_SECONDS)
+        if claim is None:
+            return []
+        try:
+            return self._take[kind](claim)
+        except (Overtaken, Conflict) as reason:
+            log.info("%s %s: %s", kind, row_id, reason)
+            return self._give_back(claim, self._clock())
+        except Exception:
+            # A bug must not strand the row, nor be repeated at once without end.
+            log.exception("%s %s: a step failed in an unforeseen way", kind, row_id)
+            return self._give_back(claim, self._clock() + 30.0)
+
+    def _give_back(self, claim: Claim, due_at: float) -> list[Due]:
+        with self._parts.store.write() as tx:
+            tx.drop_claim(claim, due_at=due_at)
+        return [Due(claim.kind, claim.id, due_at)]
+
+    def _guard(self, claim: Claim, deployment: Deployment | None = None) -> Callable[[], None]:
+        def check() -> None:
+            if self._clock() > claim.until - CLAIM_SECONDS + _EFFECT_SECONDS:
+                raise Overtaken("the step took too long to begin another effect")
+            with self._parts.store.read() as tx:
+                if not tx.holds(claim):
+                    raise Overtaken("somebody else looks at the row by now")
+                if deployment is not None and not tx.lease_is_current(deployment):
+                    raise Overtaken("the lease is over")
+
+        return check
+
+    # --- deployments ----------------------------------------------------------------------------------
+
+    def _deployment(self, claim: Claim) -> list[Due]:
+        with self._parts.store.read() as tx:
+            deployment = tx.deployment(claim.id)
+        outcome = self._outcome(claim, deployment)
+        return self._parts.lifecycle.record(claim, deployment, outcome, self._clock())
+
+    def _outcome(self, claim: Claim, deployment: Deployment) -> Outcome:
+        try:
+            site = self._site(claim, deployment)
+            if site is None:
+                return out.AccountUnusable("its lease is over")
+            return _STEPS_TAKEN_BY[deployment.step](site)
+        except Busy as error:
+            return out.NotNow(str(error), seconds=error.seconds, throttled=True)
+        except (Unreachable, AnswerLost) as error:
+            return out.NotNow(str(error))
+        except (NotAllowed, BadInput) as error:
+            return out.AccountUnusable(str(error))
+        except ToolforgeError as error:
+            return out.NotNow(f"Toolforge answered what it should not: {error}")
+
+    def _site(self, claim: Claim, deployment: Deployment) -> Site | None:
+        """Where the deployment is worked on; None when its account is not its preview's any more."""
+        with self._parts.store.read() as tx:
+            if not tx.lease_is_current(deployment) or deployment.account_id is None:
+                return None
+            account = tx.account(deployment.account_id)
+            preview = tx.preview(deployment.preview_id)
+            project = tx.project(preview.project_id)
+            others = [d for d in tx.unsettled_of(preview.id) if d.id != deployment.id]
+        return Site(
+            deployment=deployment,
+            preview=preview,
+            project=project,
+            account=self._parts.toolforge.account(account.name),
+            address=self._parts.views.address(account.name),
+            settings=self._parts.settings,
+            serving=next((d for d in others if d.state is State.LIVE), None),
+            address_busy=any(d.step in AT_THE_ADDRESS for d in others),
+            guard=self._guard(claim, deployment),
+            now=self._clock(),
+        )
+
+    # --- accounts -------------------------------------------------------------------------------------
+
+    def _account(self, claim: Claim) -> list[Due]:
+        with self._parts.store.read() as tx:
+            account = tx.account(claim.id)
+        outcome: CleaningOutcome
+        bytes_seen: int | None = None
+        try:
+            client = self._parts.toolforge.account(account.name)
+            outcome, bytes_seen = teardown.clean(client, self._guard(claim))
+        except (NotAllowed, BadInput) as error:
+            outcome = out.CleaningFailed(str(error), refused=True)
+        except ToolforgeError as error:
+            outcome = out.CleaningFailed(str(error))
+        return self._parts.lifecycle.record_cleaning(
+            claim, account, outcome, self._clock(), bytes_seen=bytes_seen
+        )
+
+    # --- GitLab ---------------------------------------------------------------------------------------
+
+    def _delivery(self, claim: Claim) -> list[Due]:
+        try:
+            return deliveries.handle(self._parts, claim, self._clock())
+        except TryLater as error:
+            with self._parts.store.read() as tx:
+                attempts = tx.delivery(claim.id).attempts
+            return self._postpone(claim, error, backoff_seconds(attempts))
+
+    def _report(self, claim: Claim) -> list[Due]:
+        now = self._clock()
+        with self._parts.store.read() as tx:
+            told, version, attempts = tx.told(claim.id)
+        project, subject = self._parts.views.subject(claim.id, now)
+
+        def keep(news: Mapping[str, object]) -> None:
+            with self._parts.store.write() as tx:
+                tx.put_told(claim, news)
+
+        try:
+            refused = reports.send(
+                self._parts.gitlab, project, subject, told, keep=keep, guard=self._guard(claim)
+            )
+        except TryLater as error:
+            return self._postpone(claim, error, min(_REPORT_BACKOFF * 2.0**attempts, 600.0))
+        for words in refused:
+            log.warning("report of preview %s: GitLab refused %s", claim.id, words)
+        with self._parts.store.write() as tx:
+            is_done = tx.close_report(claim, version, error="; ".join(refused))
+        return [] if is_done else [Due(Kind.REPORT, claim.id, self._clock())]
+
+    def _postpone(self, claim: Claim, error: TryLater, pause: float) -> list[Due]:
+        due_at = self._clock() + (pause if error.seconds is None else error.seconds)
+        with self._parts.store.write() as tx:
+            tx.postpone(claim, due_at=due_at, error=str(error))
+        return [Due(claim.kind, claim.id, due_at)]
