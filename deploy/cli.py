@@ -1,1 +1,249 @@
-"""The command line."""
+"""The command line: ``toolforge-preview``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from deploy.screen import overview_table
+from orchestrator.bootstrap import Parts
+from orchestrator.connect import add_account, connect_project
+from orchestrator.errors import BadInput, PreviewError
+from orchestrator.settings import PREFIX, Settings, load_settings
+
+_STATE = click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".state"),
+    show_default=True,
+    help="Folder that keeps everything.",
+)
+
+
+class _Check(click.ParamType):
+    """PATH=STATUS, or PATH alone for "anything below 500"."""
+
+    name = "PATH=STATUS"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int | None]:
+        path, _, status = value.rpartition("=") if "=" in value else (value, "", "")
+        if not re.fullmatch(r"/[^\s#]*", path) or path.startswith("//"):
+            self.fail(f"'{path}' is no path such as /healthz", param, ctx)
+        if status and not re.fullmatch(r"[1-5]\d\d", status):
+            self.fail(f"'{status}' is no HTTP status such as 200", param, ctx)
+        return path, int(status) if status else None
+
+
+_CHECKS = click.option(
+    "--check", "checks", type=_Check(), multiple=True, help="A smoke check; may be given several times."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="toolforge-preview")
+def cli() -> None:
+    """Ephemeral preview deployments for Wikimedia Toolforge tools."""
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one clear sentence and exit code 2."""
+    try:
+        cli()
+    except PreviewError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+@cli.command()
+@click.option("--markdown", is_flag=True, help="As a Markdown table, for the documents.")
+def settings(markdown: bool) -> None:
+    """List every setting with its default and meaning."""
+    rows = [
+        (f"{PREFIX}{name.upper()}", str(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    if markdown:
+        click.echo("| setting | default | meaning |\n|---|---|---|")
+        for name, default, meaning in rows:
+            click.echo(f"| `{name}` | `{default}` | {meaning} |")
+        return
+    for name, default, meaning in rows:
+        click.echo(f"{name} (default: {default})\n    {meaning}")
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest form."""
+    Parts(load_settings()).migrate()
+    click.echo("The database is up to date.")
+
+
+# --- projects, pool, previews -------------------------------------------------------------------------
+
+
+@cli.group()
+def project() -> None:
+    """Connected GitLab projects."""
+
+
+@project.command("add")
+@click.argument("path")
+@_CHECKS
+def project_add(path: str, checks: tuple[tuple[str, int | None], ...]) -> None:
+    """Connect the GitLab project PATH (group/name): make its webhook, look at open merge requests."""
+    dues = connect_project(Parts(load_settings()), path, checks=checks, now=time.time())
+    click.echo(f"Connected {path}; {len(dues)} open merge requests will be looked at.")
+
+
+@project.command("list")
+def project_list() -> None:
+    """List the connected projects."""
+    with Parts(load_settings()).store.read() as tx:
+        for connected in tx.projects():
+            click.echo(f"{connected.path}  {connected.web_url}")
+
+
+@cli.group()
+def pool() -> None:
+    """The dev tool accounts."""
+
+
+@pool.command("add")
+@click.argument("tool")
+@click.option("--kubeconfig", help="Path of the tool's kubeconfig.")
+@click.option("--cert", help="Path of the tool's client.crt.")
+@click.option("--key", help="Path of the tool's client.key.")
+@click.option("--env", help="Prefix of two environment variables, PREFIX_CRT and PREFIX_KEY, with PEM texts.")
+def pool_add(tool: str, kubeconfig: str | None, cert: str | None, key: str | None, env: str | None) -> None:
+    """Add the dev account of TOOL. Everything in it will be deleted."""
+    given = {"kubeconfig": kubeconfig, "cert": cert, "key": key, "env": env}
+    credentials = {name: value for name, value in given.items() if value}
+    if set(credentials) not in ({"kubeconfig"}, {"cert", "key"}, {"env"}):
+        raise click.UsageError("Give --kubeconfig, or --cert and --key, or --env.")
+    add_account(Parts(load_settings()), tool, credentials, time.time())
+    click.echo(f"Added {tool}; it is free as soon as it has been cleaned.")
+
+
+@pool.command("list")
+def pool_list() -> None:
+    """List the accounts and what they do."""
+    with Parts(load_settings()).store.read() as tx:
+        for account in tx.accounts():
+            remark = f"  {account.reason}" if account.reason else ""
+            click.echo(f"{account.name}  {account.state}{' (to be drained)' * account.drain}{remark}")
+
+
+@pool.command("drain")
+@click.argument("tool")
+def pool_drain(tool: str) -> None:
+    """Take TOOL out of use as soon as it is free."""
+    Parts(load_settings()).lifecycle.drain(tool, "operator", time.time())
+    click.echo(f"{tool} is taken out of use.")
+
+
+@pool.command("undrain")
+@click.argument("tool")
+def pool_undrain(tool: str) -> None:
+    """Put TOOL back into use, by way of a cleaning."""
+    Parts(load_settings()).lifecycle.drain(tool, "operator", time.time(), undo=True)
+    click.echo(f"{tool} is put back into use.")
+
+
+@cli.group()
+def preview() -> None:
+    """Previews of merge requests, named GROUP/PROJECT!IID."""
+
+
+@preview.command("list")
+def preview_list() -> None:
+    """List the newest previews, the queue and the pool."""
+    Console().print(overview_table(Parts(load_settings()).views.overview()))
+
+
+@preview.command("stop")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+def preview_stop(name: str) -> None:
+    """Take a preview down and give its account back."""
+    parts = Parts(load_settings())
+    parts.lifecycle.stop(_preview_id(parts, name), "operator", "stopped by an operator", time.time())
+    click.echo(f"{name} is being taken down.")
+
+
+@preview.command("redeploy")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+def preview_redeploy(name: str) -> None:
+    """Build the head commit again, or approve it if it waits for that."""
+    parts = Parts(load_settings())
+    parts.lifecycle.approve_or_redeploy(_preview_id(parts, name), "operator", time.time())
+    click.echo(f"{name} is queued.")
+
+
+def _preview_id(parts: Parts, name: str) -> int:
+    path, _, iid = name.rpartition("!")
+    view = parts.views.preview(path, int(iid)) if path and iid.isdigit() else None
+    if view is None:
+        raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
+    return view.preview.id
+
+
+# --- on this machine ----------------------------------------------------------------------------------
+
+
+@cli.command()
+@_STATE
+@click.option(
+    "--once", is_flag=True, help="Take the samples through their whole way, then exit: 0 if all went well."
+)
+@click.option("--clean", is_flag=True, help="Forget everything that the demo has kept, and exit.")
+def demo(state: Path, once: bool, clean: bool) -> None:
+    """Show the product at work, with a local Toolforge and a local GitLab."""
+    from deploy import demo as show
+
+    if clean:
+        show.forget(state)
+    elif once:
+        sys.exit(show.once())
+    else:
+        show.run(state)
+
+
+@cli.command("try")
+@click.argument("repository", metavar="PATH_OR_URL")
+@click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit to try.")
+@_CHECKS
+@click.option("--once", is_flag=True, help="Tear down after the verdict: exit 0 on success, 1 on failure.")
+def try_(repository: str, ref: str, checks: tuple[tuple[str, int | None], ...], once: bool) -> None:
+    """Try any git repository: open a merge request for it on a local GitLab and follow it to the verdict."""
+    from deploy import trial
+
+    sys.exit(trial.run(repository, ref=ref, checks=checks, once=once))
+
+
+_PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+
+
+@cli.command("local-toolforge", context_settings=_PASS_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def local_toolforge(options: tuple[str, ...]) -> None:
+    """Serve a local Toolforge: `--help` shows its options."""
+    _become("deploy.local.toolforge", options)
+
+
+@cli.command("local-gitlab", context_settings=_PASS_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def local_gitlab(options: tuple[str, ...]) -> None:
+    """Serve a local GitLab: `--help` shows its options."""
+    _become("deploy.local.gitlab", options)
+
+
+def _become(module: str, options: tuple[str, ...]) -> None:
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-m", module, *options])  # noqa: S606 - our own interpreter

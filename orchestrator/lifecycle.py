@@ -354,9 +354,7 @@ class _Change:
         account = self._tx.account_of(preview_id)
         if account is None or account.state is not AccountState.LEASED:
             return
-        if any(
-            going.account_id is not None or going.is_pending for going in self._tx.unsettled_of(preview_id)
-        ):
+        if any(d.step is not Step.AWAIT_APPROVAL for d in self._tx.unsettled_of(preview_id)):
             return
         self.put_account(account, pool.release(account, self._now), preview_id=preview_id)
         self.plan_again = True

@@ -66,7 +66,7 @@ def at(step: Step, **changes: object) -> Deployment:
     if step is Step.ROLL_BACK:
         state = State.CHECKING
     way = [State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING, State.LIVE]
-    entered = dict.fromkeys(way[:way.index(state) + 1], NOW)
+    entered = dict.fromkeys(way[: way.index(state) + 1], NOW)
     return a_deployment(state=state, step=step, account_id=1, fence=1, due_at=NOW, entered=entered, **changes)
 
 

@@ -1,0 +1,55 @@
+"""What the terminal shows: accounts and merge requests as they are now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.markdown import plain
+from orchestrator.pool import AccountState
+from orchestrator.preview import State
+from orchestrator.views import Overview
+
+_STYLES: Mapping[str, str] = {
+    State.LIVE: "bold green",
+    AccountState.FREE: "green",
+    State.FAILED: "bold red",
+    AccountState.QUARANTINED: "bold red",
+    State.QUEUED: "dim",
+    State.STOPPED: "dim",
+    State.CANCELLED: "dim",
+    State.SUPERSEDED: "dim",
+}
+
+
+def _word(word: str) -> Text:
+    return Text(word, style=_STYLES.get(word, "cyan"))
+
+
+def overview_table(overview: Overview) -> RenderableType:
+    """Two tables and a line about the builds."""
+    holders = {view.account.id: view for view in overview.previews if view.account}
+    pool = Table("account", "state", "for", "holds", title="Dev tool accounts", title_justify="left")
+    for account in overview.accounts:
+        view = holders.get(account.id)
+        held = f"{view.project.path}!{view.preview.iid}" if view else account.reason
+        seconds = max(time.time() - account.since, 0)
+        pool.add_row(account.name, _word(account.state), f"{seconds:.0f} s", Text(plain(held)))
+    previews = Table(
+        "merge request", "title", "state", "commit", "address", title="Merge requests", title_justify="left"
+    )
+    for view in overview.previews[:15]:
+        newest = view.newest
+        previews.add_row(
+            f"{view.project.path}!{view.preview.iid}",
+            Text(plain(view.preview.title)),
+            _word(newest.state) if newest else "",
+            newest.sha[:8] if newest else "",
+            Text(view.address or ""),
+        )
+    builds = Text(f"{overview.builds} of {overview.ceiling} builds running, {overview.queue} waiting")
+    return Group(pool, previews, builds)

@@ -1,0 +1,147 @@
+"""A small world around a real database: merge requests are seen, steps bring outcomes, time passes."""
+
+from __future__ import annotations
+
+from orchestrator import outcome as out
+from orchestrator.bootstrap import Parts
+from orchestrator.lifecycle import Lifecycle, Policy
+from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.outcome import CheckResult, CleaningOutcome, Outcome
+from orchestrator.pool import Account
+from orchestrator.preview import Deployment, Patience
+from orchestrator.records import Claim, Due, Kind, Preview
+from orchestrator.scheduler import Limits
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+PASSED = out.ChecksDone((CheckResult("GET /", True, "200"),))
+
+
+class World:
+    """Drives the lifecycle as GitLab and the workers would."""
+
+    def __init__(self, parts: Parts, *, accounts: int = 1, limits: Limits | None = None) -> None:
+        self.store = parts.store
+        self.now = 1_000_000.0
+        self.policy = Policy(Patience(stable_seconds=0.0), limits or Limits(), live_seconds=3600.0)
+        self.lifecycle = Lifecycle(self.store, self.policy)
+        self._deliveries = 0
+        with self.store.write() as tx:
+            self.project_id = tx.put_project(
+                gitlab_id=77,
+                path="group/tool",
+                web_url="http://gitlab/group/tool",
+                git_url="http://gitlab/group/tool.git",
+                secret_sha256="0" * 64,
+                checks=[],
+                now=self.now,
+            )
+            names = [f"dev-{number}" for number in range(accounts)]
+            ids = [tx.add_account(name, {}, self.now) for name in names]
+        for account_id in ids:
+            self.cleaning(account_id, out.Cleaned(0, 0))
+
+    # --- what comes from outside ---
+
+    def sees(self, iid: int = 1, sha: str = A, state: str = "opened", *, fork: bool = False) -> list[Due]:
+        claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, {})
+        with self.store.read() as tx:
+            delivery = tx.delivery(claim.id)
+        return self.lifecycle.observe(claim, delivery, merge_request, self.now)
+
+    def comments(
+        self, verb: Verb, iid: int = 1, *, under: str = A, head: str = A, fork: bool = False
+    ) -> bool:
+        facts = {"username": "carol", "sha": under}
+        claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts)
+        with self.store.read() as tx:
+            delivery = tx.delivery(claim.id)
+        _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now)
+        return was_done
+
+    def _delivery(
+        self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object]
+    ) -> tuple[Claim, MergeRequest]:
+        self._deliveries += 1
+        with self.store.read() as tx:
+            project = tx.project(self.project_id)
+        key = f"key-{self._deliveries}"
+        dues = self.lifecycle.receive(project, key, kind=kind, iid=iid, facts=facts, now=self.now)
+        seen = MergeRequest(
+            iid=iid,
+            state=state,
+            sha=sha,
+            title=f"Change {iid}",
+            author="bob",
+            web_url=f"http://gitlab/group/tool/-/merge_requests/{iid}",
+            source_branch=f"change-{iid}",
+            target_branch="main",
+            source_project_id=99 if fork else 77,
+            target_project_id=77,
+        )
+        return self.claim(Kind.DELIVERY, dues[0].id), seen
+
+    # --- what workers do ---
+
+    def claim(self, kind: Kind, row_id: int) -> Claim:
+        with self.store.write() as tx:
+            claim = tx.claim(kind, row_id, now=self.now, seconds=60.0)
+        assert claim is not None, f"{kind} {row_id} is not due, or is looked at"
+        return claim
+
+    def step(self, outcome: Outcome, iid: int = 1) -> Deployment:
+        """The newest deployment's step brings `outcome`; time goes on to when it was due."""
+        before = self.deployment(iid)
+        assert before.due_at is not None, f"nothing to do at {before.step}"
+        self.now = max(self.now, before.due_at)
+        self.lifecycle.record(self.claim(Kind.DEPLOYMENT, before.id), before, outcome, self.now)
+        return self.deployment(iid)
+
+    def steps(self, *outcomes: Outcome, iid: int = 1) -> Deployment:
+        for outcome in outcomes:
+            self.step(outcome, iid)
+        return self.deployment(iid)
+
+    def goes_live(self, iid: int = 1) -> Deployment:
+        """From the assigned account to live; beside a good one by way of a candidate."""
+        deployment = self.steps(out.BuildStarted(f"build-{iid}"), out.BuildSucceeded(f"image-{iid}"), iid=iid)
+        if deployment.step == "start candidate":
+            self.steps(out.JobStarted(), out.JobReady(), iid=iid)
+        deployment = self.steps(out.JobStarted(), out.JobReady(), PASSED, iid=iid)
+        return self.step(out.Tidied(), iid) if deployment.due_at is not None else deployment
+
+    def cleaning(self, account_id: int, outcome: CleaningOutcome) -> Account:
+        before = self.account(account_id)
+        self.now = max(self.now, before.due_at or 0)
+        claim = self.claim(Kind.ACCOUNT, account_id)
+        self.lifecycle.record_cleaning(claim, before, outcome, self.now, bytes_seen=5)
+        return self.account(account_id)
+
+    # --- what is ---
+
+    def preview(self, iid: int = 1) -> Preview:
+        with self.store.read() as tx:
+            found = tx.preview_of(self.project_id, iid)
+        assert found is not None
+        return found
+
+    def deployments(self, iid: int = 1) -> list[Deployment]:
+        with self.store.read() as tx:
+            return tx.deployments_of(self.preview(iid).id)
+
+    def deployment(self, iid: int = 1) -> Deployment:
+        """The newest."""
+        return self.deployments(iid)[0]
+
+    def states(self, iid: int = 1) -> list[str]:
+        """Of all deployments, the oldest first."""
+        return [deployment.state.value for deployment in reversed(self.deployments(iid))]
+
+    def account(self, account_id: int = 1) -> Account:
+        with self.store.read() as tx:
+            return tx.account(account_id)
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+
+
+__all__ = ["PASSED", "A", "B", "C", "World"]
