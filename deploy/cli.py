@@ -25,7 +25,7 @@ _STATE = click.option(
 )
 
 
-class _Check(click.ParamType):
+class _Check(click.ParamType[tuple[str, int | None]]):
     """PATH=STATUS, or PATH alone for "anything below 500"."""
 
     name = "PATH=STATUS"

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from deploy.local.seed import Seeder
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account
 from orchestrator.errors import BadInput
@@ -41,7 +42,6 @@ class LocalPlaces:
 
     web_url: str
     gitlab_url: str
-    gitlab_token: str
     toolforge_admin_url: str
 
 
@@ -65,8 +65,11 @@ class Stack:
         self._overrides = dict(overrides or {})
         self._toolforge_options = toolforge_options
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        #: Set once it has started.
         self.parts: Parts
         self.places: LocalPlaces
+        #: Opens merge requests and pushes to them, as people would.
+        self.seeder: Seeder
 
     def __enter__(self) -> Stack:
         try:
@@ -95,6 +98,7 @@ class Stack:
         self._start_twin("gitlab", "--port", str(ports["gitlab"]))
         toolforge = self._ready("toolforge")
         gitlab = self._ready("gitlab")
+        self.seeder = Seeder(gitlab["url"], gitlab["root_token"])
         web_url = f"http://127.0.0.1:{ports['web']}"
         settings = load_settings(
             **{
@@ -102,7 +106,7 @@ class Stack:
                 "redis_url": f"redis://:{password}@127.0.0.1:{ports['redis']}/0",
                 "public_url": web_url,
                 "gitlab_url": gitlab["url"],
-                "gitlab_token": gitlab["root_token"],
+                "gitlab_token": self.seeder.service.token,
                 "toolforge_url": toolforge["gateway_url"],
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
@@ -115,7 +119,7 @@ class Stack:
         )
         self.parts = Parts(settings)
         self.parts.migrate()
-        self.places = LocalPlaces(web_url, gitlab["url"], gitlab["root_token"], toolforge["admin_url"])
+        self.places = LocalPlaces(web_url, gitlab["url"], toolforge["admin_url"])
         self._add_accounts(toolforge["tools"])
         self._start_product(settings, ports["web"])
 
@@ -218,6 +222,8 @@ class Stack:
 
     def stop(self) -> None:
         """End all processes, those that use others first, and wait until each is gone."""
+        if hasattr(self, "seeder"):
+            self.seeder.close()
         for name in sorted(self._processes, key=_stop_order):
             process = self._processes.pop(name)
             with suppress(ProcessLookupError):

@@ -295,4 +295,6 @@ def _receipt(subject: Subject) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count else "0 bytes"
+    if count < 2**20:
+        return f"{count / 2**10:.1f} KiB" if count else "0 bytes"
+    return f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,1 @@
+"""GitLab's REST API, version 4: one module per resource, each a set of routes on `routes`."""

@@ -1,0 +1,129 @@
+"""Starts and ends child processes: each in a session of its own, none outliving the server.
+
+Three nets, from the usual to the worst: `Child.stop` ends a session; PR_SET_PDEATHSIG (through util-linux's
+`setpriv`, as a fork hook would be unsafe with threads) ends a child when the server's loop thread dies; and
+the guard process ends whole sessions, grandchildren included, when the server is killed with no chance to
+act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from deploy.local.toolforge import guard
+
+MAX_LINE = 64 * 1024
+
+
+class Child:
+    """A running process that leads a session; standard output and error arrive together, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process, owner: Children) -> None:
+        self._process = process
+        self._owner = owner
+        self.pid = process.pid
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Its output; a line longer than 64 KiB is broken, bytes that are not UTF-8 are replaced."""
+        stream = self._process.stdout
+        if stream is None:
+            raise RuntimeError("this child's output is not read")
+        rest = b""
+        while chunk := await stream.read(MAX_LINE):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode("utf-8", "replace").rstrip("\r")
+            if len(rest) > MAX_LINE:
+                yield rest.decode("utf-8", "replace")
+                rest = b""
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+    async def wait(self) -> int:
+        """Its exit code as a shell would say it (128 + signal)."""
+        code = await self._process.wait()
+        return 128 - code if code < 0 else code
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """End it and all of its session: SIGTERM, the grace in seconds, SIGKILL. Safe to repeat."""
+        if self._process.returncode is None and grace > 0:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), grace)
+        self._signal(signal.SIGKILL)
+        if guard.members({self.pid}):
+            await asyncio.to_thread(guard.kill_all, {self.pid})
+        await self._process.wait()
+        self._owner.forget(self)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+class Children:
+    """All children of one server."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(8)
+        self._alive: set[Child] = set()
+        self._prefix = [setpriv, "--pdeathsig", "KILL", "--"] if (setpriv := shutil.which("setpriv")) else []
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the guard."""
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(guard.__file__)), self._mark],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={},
+        )
+
+    async def spawn(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Child:
+        """Start a program with exactly this environment. Raises OSError when it cannot be started."""
+        if not (os.sep in argv[0] or shutil.which(argv[0], path=env.get("PATH"))):
+            raise FileNotFoundError(argv[0])
+        process = await asyncio.create_subprocess_exec(
+            *self._prefix,
+            *argv,
+            cwd=cwd,
+            env={**env, guard.MARK: self._mark},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        child = Child(process, self)
+        self._alive.add(child)
+        self._tell(f"+{child.pid}\n")
+        return child
+
+    def forget(self, child: Child) -> None:
+        """A child and all of its session are gone."""
+        if child in self._alive:
+            self._alive.discard(child)
+            self._tell(f"-{child.pid}\n")
+
+    async def close(self) -> None:
+        """End every child, then the guard."""
+        await asyncio.gather(*(child.stop() for child in list(self._alive)))
+        if self._guard and self._guard.stdin:
+            self._guard.stdin.close()
+            await asyncio.to_thread(self._guard.wait)
+
+    def _tell(self, line: str) -> None:
+        if self._guard and self._guard.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.write(line.encode())
+                self._guard.stdin.flush()

@@ -1,0 +1,1 @@
+"""The local GitLab against GitLab's own behaviour, over real HTTP and git."""
