@@ -42,6 +42,8 @@ class LocalPlaces:
 
     web_url: str
     gitlab_url: str
+    #: The local GitLab's administrator; the product itself has a token of its own with fewer rights.
+    gitlab_root_token: str
     toolforge_admin_url: str
 
 
@@ -119,7 +121,7 @@ class Stack:
         )
         self.parts = Parts(settings)
         self.parts.migrate()
-        self.places = LocalPlaces(web_url, gitlab["url"], toolforge["admin_url"])
+        self.places = LocalPlaces(web_url, gitlab["url"], gitlab["root_token"], toolforge["admin_url"])
         self._add_accounts(toolforge["tools"])
         self._start_product(settings, ports["web"])
 
@@ -214,6 +216,10 @@ class Stack:
     def failed(self) -> list[str]:
         """Names of processes that ended though nobody asked them to."""
         return [name for name, process in self._processes.items() if process.poll() is not None]
+
+    def pid(self, name: str) -> int:
+        """Process id of a part."""
+        return self._processes[name].pid
 
     def kill(self, name: str) -> None:
         """`kill -9` one process, for those who want to see that it does no harm."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.follow import connect, events, is_live, pool_is_clean, verdict_on, wait_for
-from deploy.local.seed import MergeRequest, SeedError
+from deploy.local.seed import MergeRequest
+from deploy.local.seed_git import SeedError
 from deploy.stack import Stack
 from orchestrator.errors import BadInput
 from orchestrator.markdown import plain

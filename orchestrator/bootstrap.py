@@ -61,7 +61,6 @@ class Parts:
         return Toolforge(
             self.settings.toolforge_url,
             user_agent=self.settings.user_agent,
-            credentials=self._credentials,
             ca_file=self.settings.toolforge_ca_file,
         )
 
@@ -69,10 +68,6 @@ class Parts:
     def redis(self) -> Redis:
         """Redis; nothing in it has to last."""
         return Redis.from_url(self.settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
-
-    def _credentials(self, tool: str) -> dict[str, str]:
-        with self.store.read() as tx:
-            return dict(tx.credentials().get(tool, {}))
 
     def migrate(self) -> None:
         """Bring the database to the newest form; a new one is made."""

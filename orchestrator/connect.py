@@ -11,7 +11,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, TryLater
 from orchestrator.gitlab import Missing, NotPermitted
 from orchestrator.records import Due, Kind
-from orchestrator.toolforge import Gone, NotAllowed, Toolforge
+from orchestrator.toolforge import Gone, NotAllowed
 
 #: Doubled separators map to another image project on Toolforge, and such tools cannot be built.
 _TOOL = re.compile(r"[a-z](?:[a-z0-9]|[-_](?![-_])){0,62}")
@@ -78,14 +78,9 @@ def add_account(parts: Parts, tool: str, credentials: Mapping[str, str], now: fl
 
 
 def _try_credentials(parts: Parts, tool: str, credentials: Mapping[str, str]) -> None:
-    toolforge = Toolforge(
-        parts.settings.toolforge_url,
-        user_agent=parts.settings.user_agent,
-        credentials=lambda _: credentials,
-        ca_file=parts.settings.toolforge_ca_file,
-    )
     try:
-        toolforge.account(tool).jobs()
+        with parts.toolforge.account(tool, credentials) as account:
+            account.jobs()
     except (NotAllowed, Gone) as error:
         raise BadInput(f"Toolforge refuses the credentials of '{tool}': {error}") from None
     except TryLater as error:

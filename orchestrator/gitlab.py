@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -143,15 +143,17 @@ class GitLab:
         with suppress(Missing, Rejected):
             self._call("POST", path, json={"name": name})
 
-    def put_environment(self, project_id: int, name: str, *, external_url: str | None) -> int:
-        """Make the environment, or give it its address; returns its id."""
-        body: dict[str, Any] = {} if external_url is None else {"external_url": external_url}
+    def put_environment(self, project_id: int, name: str, *, external_url: str) -> int:
+        """Make the environment, or give the one there is its address; returns its id."""
         path = f"/projects/{project_id}/environments"
-        known = next((item for item in self._pages(path, name=name)), None)
-        if known is None:
-            return int(self._mapping("POST", path, json=body | {"name": name, "tier": "development"})["id"])
-        if body and known.get("external_url") != external_url:
-            self._call("PUT", f"{path}/{known['id']}", json=body)
+        body = {"name": name, "external_url": external_url, "tier": "development"}
+        try:
+            return int(self._mapping("POST", path, json=body)["id"])
+        except Rejected as error:
+            known = next((item for item in self._pages(path, name=name)), None)
+            if known is None:
+                raise error from None
+        self._call("PUT", f"{path}/{known['id']}", json={"external_url": external_url})
         return int(known["id"])
 
     def stop_environment(self, project_id: int, environment_id: int) -> None:
@@ -159,32 +161,16 @@ class GitLab:
         with suppress(Missing):
             self._call("POST", f"/projects/{project_id}/environments/{environment_id}/stop")
 
-    def put_deployment(
-        self,
-        project_id: int,
-        *,
-        environment: str,
-        sha: str,
-        ref: str,
-        status: str,
-        deployment_id: int | None,
-        others: Collection[int],
-    ) -> int:
-        """Make a deployment in `environment`, or move the one with `deployment_id` on; returns its id.
-
-        Where the id is not known, one of the same commit whose id is not among the `others` that are known
-        is taken: it was made by a try whose answer was lost.
-        """
-        path = f"/projects/{project_id}/deployments"
-        if deployment_id is None:
-            latest = self._pages(path, environment=environment, order_by="id", sort="desc")
-            lost = (d for d in islice(latest, _PAGE) if d["sha"] == sha and int(d["id"]) not in others)
-            deployment_id = next((int(d["id"]) for d in lost), None)
-        if deployment_id is not None:
-            self._call("PUT", f"{path}/{deployment_id}", json={"status": status})
-            return deployment_id
+    def add_deployment(self, project_id: int, *, environment: str, sha: str, ref: str, status: str) -> int:
+        """Record a deployment; returns its id. Not safe to repeat: look with :meth:`deployments` first."""
         body = {"environment": environment, "sha": sha, "ref": ref, "tag": False, "status": status}
-        return int(self._mapping("POST", path, json=body)["id"])
+        return int(self._mapping("POST", f"/projects/{project_id}/deployments", json=body)["id"])
+
+    def deployments(self, project_id: int, environment: str) -> list[tuple[int, str, str]]:
+        """The newest deployments of an environment, as (id, commit, status)."""
+        query = {"environment": environment, "order_by": "id", "sort": "desc"}
+        latest = islice(self._pages(f"/projects/{project_id}/deployments", **query), _PAGE)
+        return [(int(item["id"]), str(item["sha"]), str(item["status"])) for item in latest]
 
     # --- within ---------------------------------------------------------------------------------------
 

@@ -119,11 +119,10 @@ class Lifecycle:
     def record(self, claim: Claim, before: Deployment, outcome: out.Outcome, now: float) -> list[Due]:
         """Write down what a step of `before` brought back.
 
-        Dropped, and looked at again, when the deployment was changed by somebody else during the step.
+        Dropped, and looked at again, when the deployment was changed by somebody else during the step; raises
+        :class:`Conflict` when the claim is somebody else's by now.
         """
         with self._store.write() as tx:
-            if not tx.holds(claim):
-                return []
             current = tx.deployment(before.id)
             if current.version != before.version:
                 tx.drop_claim(claim)
@@ -143,8 +142,6 @@ class Lifecycle:
     ) -> list[Due]:
         """Write down what one try at cleaning brought back, and how full the store was when it began."""
         with self._store.write() as tx:
-            if not tx.holds(claim):
-                return []
             current = tx.account(before.id)
             if current.version != before.version:
                 tx.drop_claim(claim)
@@ -159,7 +156,7 @@ class Lifecycle:
         """Take down what has expired, plan again, and return every row that is due and not looked at."""
         with self._store.read() as tx:
             expired = tx.expired(now)
-            is_waiting = any(deployment.step is Step.AWAIT_SLOT for deployment, _ in tx.unsettled())
+            is_waiting = tx.is_anybody_waiting()
         if expired or is_waiting:
             with self._store.write() as tx:
                 change = _Change(tx, self._policy, now, who=OURSELVES)
@@ -251,7 +248,7 @@ class _Change:
             stopped = preview.stop(going, self._now)
             if stopped != going:
                 self.put_deployment(going, stopped, why=why)
-        self._report(present.id, at_once=True)
+        self._report(present.id)
         self._release_if_done(present.id)
         self.plan_again = True
 
@@ -276,7 +273,8 @@ class _Change:
         if isinstance(outcome, out.WrongCommit):
             self._look_again(current)
         self._adapt(outcome)
-        self._release_if_done(current.preview_id)
+        if after.is_settled:
+            self._release_if_done(current.preview_id)
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         expires_at = self._now + self._policy.live_seconds
@@ -362,11 +360,11 @@ class _Change:
     # --- the plan -------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
+        if not self._tx.is_anybody_waiting():
+            return
         self._tx.lock_schedule()
         going = self._tx.unsettled()
         deployments = {deployment.id: deployment for deployment, _ in going}
-        if not any(deployment.step is Step.AWAIT_SLOT for deployment in deployments.values()):
-            return
         accounts = {account.id: account for account in self._tx.accounts()}
         ceiling = _ceiling(self._tx, self._policy.limits)
         snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling)
@@ -404,7 +402,7 @@ class _Change:
                 why=why or sentence,
                 preview_id=after.preview_id,
             )
-            self._report(after.preview_id, at_once=not after.is_pending)
+            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
             self.plan_again = True
         elif before.holds_build_slot and not after.holds_build_slot:
             self.plan_again = True
@@ -434,7 +432,7 @@ class _Change:
             subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
         )
 
-    def _report(self, preview_id: int, *, at_once: bool) -> None:
+    def _report(self, preview_id: int, *, at_once: bool = False) -> None:
         at = self._now if at_once else self._now + _GATHER_SECONDS
         self._dues.append(self._tx.mark_report(preview_id, at))
 

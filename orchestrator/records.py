@@ -34,6 +34,8 @@ class Claim:
     id: int
     token: str
     until: float
+    #: Somebody claimed the row before and never gave it back: its effect may have happened.
+    is_takeover: bool = False
 
 
 @dataclass(frozen=True)

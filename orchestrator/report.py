@@ -66,10 +66,9 @@ class Report:
 
     statuses: tuple[Status, ...]
     note: str
-    #: The environment's address; None: not known yet.
+    #: The environment's address; None: nothing is up, it should be stopped if it is there.
     environment_url: str | None
-    #: True: it should be there; False: it should be stopped if it is there.
-    environment_is_up: bool
+    #: Those with a verdict, the oldest first.
     deployments: tuple[GitLabDeployment, ...]
 
 
@@ -83,30 +82,23 @@ def desired(subject: Subject) -> Report:
     newest_by_sha: dict[str, Deployment] = {}
     for deployment in subject.deployments:
         newest_by_sha.setdefault(deployment.sha, deployment)
-    live = _live(subject)
-    coming = any(d.is_pending and d.state is not State.QUEUED for d in subject.deployments)
     return Report(
         statuses=tuple(_status(subject, d) for d in newest_by_sha.values()),
         note=note(subject),
-        environment_url=subject.address if live else None,
-        environment_is_up=live is not None or coming,
+        environment_url=subject.address if _live(subject) else None,
         deployments=tuple(
-            GitLabDeployment(d.id, d.sha, _DEPLOYMENT_STATUS[d.state])
+            GitLabDeployment(d.id, d.sha, _VERDICTS[d.state])
             for d in reversed(subject.deployments)
-            if d.state in _DEPLOYMENT_STATUS and State.BUILDING in (d.entered or {})
+            if d.state in _VERDICTS
         ),
     )
 
 
-_DEPLOYMENT_STATUS: Mapping[State, str] = {
-    State.BUILDING: "running",
-    State.STARTING: "running",
-    State.CHECKING: "running",
+#: A GitLab deployment is recorded with its verdict: one that is made as running could stay so for ever.
+_VERDICTS: Mapping[State, str] = {
     State.LIVE: "success",
     State.STOPPED: "success",
     State.FAILED: "failed",
-    State.SUPERSEDED: "canceled",
-    State.CANCELLED: "canceled",
 }
 
 _STATUS: Mapping[State, str] = {

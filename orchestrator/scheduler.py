@@ -44,6 +44,8 @@ class Ceiling:
 
     def eased(self, limits: Limits) -> Ceiling:
         """After a build that went well."""
+        if self.builds >= limits.max_concurrent_builds:
+            return self
         if self.successes + 1 < _SUCCESSES_TO_RISE:
             return Ceiling(self.builds, self.successes + 1)
         return Ceiling(min(self.builds + 1, limits.max_concurrent_builds))

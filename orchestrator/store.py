@@ -116,12 +116,14 @@ class Tx:
     def claim(self, kind: Kind, row_id: int, *, now: float, seconds: float) -> Claim | None:
         """The right to look at a due row for `seconds`, or None: it is not due, or somebody else has it."""
         table = _TABLES[kind]
-        claim = Claim(kind, row_id, secrets.token_hex(8), now + seconds)
+        due = [_key(table) == row_id, table.c.due_at <= now]
+        unclaimed = or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now)
+        before = self._connection.execute(select(table.c.claim).where(*due, unclaimed)).first()
+        if before is None:
+            return None
+        claim = Claim(kind, row_id, secrets.token_hex(8), now + seconds, is_takeover=before.claim is not None)
         taken = self._connection.execute(
-            update(table)
-            .where(_key(table) == row_id, table.c.due_at <= now)
-            .where(or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
-            .values(claim=claim.token, claimed_until=claim.until)
+            update(table).where(*due, unclaimed).values(claim=claim.token, claimed_until=claim.until)
         )
         return claim if taken.rowcount else None
 
@@ -265,17 +267,28 @@ class Tx:
         rows = self._connection.execute(query.order_by(t.deployment.c.id.desc()))
         return [deployment_from(row) for row in rows]
 
-    def lease_is_current(self, deployment: Deployment) -> bool:
-        """True while the account is leased to the deployment's preview under the same fencing number."""
-        return bool(
-            self._connection.scalar(
-                select(t.account.c.id).where(
-                    t.account.c.id == deployment.account_id,
-                    t.account.c.fence == deployment.fence,
-                    t.account.c.preview_id == deployment.preview_id,
-                )
-            )
+    def may_act(self, claim: Claim, deployment: Deployment | None = None) -> bool:
+        """True while the claim is held and, for a deployment, its account is leased to its preview.
+
+        The lease counts only under the fencing number that the deployment was given.
+        """
+        if not self.holds(claim):
+            return False
+        if deployment is None:
+            return True
+        leased = select(t.account.c.id).where(
+            t.account.c.id == deployment.account_id,
+            t.account.c.fence == deployment.fence,
+            t.account.c.preview_id == deployment.preview_id,
         )
+        return self._connection.scalar(leased) is not None
+
+    def is_anybody_waiting(self) -> bool:
+        """True when a deployment waits for the scheduler."""
+        waiting = select(t.deployment.c.id).where(
+            t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT
+        )
+        return self._connection.scalar(waiting.limit(1)) is not None
 
     def add_deployment(
         self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
@@ -334,10 +347,12 @@ class Tx:
         row = self._connection.execute(select(t.account).where(t.account.c.preview_id == preview_id)).first()
         return account_from(row) if row else None
 
-    def credentials(self) -> dict[str, Mapping[str, str]]:
-        """Where each account's credentials are found, by tool name."""
-        rows = self._connection.execute(select(t.account.c.name, t.account.c.credentials))
-        return {row.name: row.credentials for row in rows}
+    def credentials(self, account_id: int) -> Mapping[str, str]:
+        """Where the account's credentials are found."""
+        found: Mapping[str, str] | None = self._connection.scalar(
+            select(t.account.c.credentials).where(t.account.c.id == account_id)
+        )
+        return found or {}
 
     def add_account(self, name: str, credentials: Mapping[str, str], now: float) -> int:
         """A new account; it is looked at and cleaned before anybody gets it."""

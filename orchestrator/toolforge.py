@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +32,7 @@ import requests
 from toolforge_weld.api_client import ToolforgeClient
 from toolforge_weld.kubernetes_config import Kubeconfig
 
-from orchestrator.credentials import find_certificate
+from orchestrator.credentials import Certificate, find_certificate
 from orchestrator.errors import PreviewError, TryLater
 
 #: Connect and read timeouts in seconds; job deletion may take 30 s and a build's start waits for git.
@@ -175,53 +175,50 @@ class JobSpec:
 class Toolforge:
     """All accounts of the pool at one gateway.
 
-    `credentials` tells where an account's certificate is found; it is asked again when a client is made, so
-    that accounts can be added while running. `ca_file` None means the system's authorities; certificates are
-    always verified.
+    `ca_file` None means the system's authorities; certificates are always verified.
     """
 
-    def __init__(
-        self,
-        gateway_url: str,
-        *,
-        user_agent: str,
-        credentials: Callable[[str], Mapping[str, str]],
-        ca_file: Path | None = None,
-    ) -> None:
+    def __init__(self, gateway_url: str, *, user_agent: str, ca_file: Path | None = None) -> None:
         self._gateway_url = gateway_url
         self._user_agent = user_agent
-        self._credentials = credentials
         self._ca_file = ca_file
-        self._local = threading.local()
+        self._idle: dict[object, list[AccountClient]] = {}
 
-    def account(self, tool: str) -> AccountClient:
-        """The client of one account; each thread has its own, since a session is not to be shared.
+    @contextmanager
+    def account(self, tool: str, credentials: Mapping[str, str]) -> Iterator[AccountClient]:
+        """A client of one account, for the caller alone: a session must not be shared between threads.
 
-        Rebuilt when the certificate's files change. Raises :class:`BadInput` when they cannot be read.
+        Connections are kept for the next caller, until the certificate's files change. Raises
+        :class:`BadInput` when they cannot be read.
         """
-        kept: dict[str, tuple[object, AccountClient]] = self._local.__dict__.setdefault("clients", {})
-        certificate = find_certificate(tool, self._credentials(tool))
-        stamp = (certificate, certificate.fingerprint())
-        if tool not in kept or kept[tool][0] != stamp:
-            kubeconfig = Kubeconfig(
-                current_server=self._gateway_url,
-                current_namespace=f"tool-{tool}",
-                client_cert_file=certificate.cert,
-                client_key_file=certificate.key,
-                ca_file=self._ca_file,
-            )
-            client = ToolforgeClient(
-                server=self._gateway_url, kubeconfig=kubeconfig, user_agent=self._user_agent
-            )
-            # weld switches verification off when there is no ca_file, and the environment could undo either.
-            client.session.verify = str(self._ca_file) if self._ca_file else True
-            client.session.trust_env = False
-            kept[tool] = (stamp, AccountClient(client, tool))
-        return kept[tool][1]
+        certificate = find_certificate(tool, credentials)
+        idle = self._idle.setdefault((tool, certificate, certificate.fingerprint()), [])
+        try:
+            client = idle.pop()
+        except IndexError:
+            client = self._connect(tool, certificate)
+        try:
+            yield client
+        finally:
+            idle.append(client)
+
+    def _connect(self, tool: str, certificate: Certificate) -> AccountClient:
+        kubeconfig = Kubeconfig(
+            current_server=self._gateway_url,
+            current_namespace=f"tool-{tool}",
+            client_cert_file=certificate.cert,
+            client_key_file=certificate.key,
+            ca_file=self._ca_file,
+        )
+        client = ToolforgeClient(server=self._gateway_url, kubeconfig=kubeconfig, user_agent=self._user_agent)
+        # weld switches verification off when there is no ca_file, and the environment could undo either.
+        client.session.verify = str(self._ca_file) if self._ca_file else True
+        client.session.trust_env = False
+        return AccountClient(client, tool)
 
 
 class AccountClient:
-    """Toolforge as tool `tool` sees it. Not to be shared between threads."""
+    """Toolforge as tool `tool` sees it."""
 
     def __init__(self, client: ToolforgeClient, tool: str) -> None:
         self._client = client

@@ -9,7 +9,16 @@ from typing import Any
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import GitLab, GitLabError
 from orchestrator.records import Project
-from orchestrator.report import STATUS_NAME, Report, Subject, desired, marker, must_send
+from orchestrator.report import (
+    STATUS_NAME,
+    GitLabDeployment,
+    Report,
+    Status,
+    Subject,
+    desired,
+    marker,
+    must_send,
+)
 
 
 def send(
@@ -20,13 +29,16 @@ def send(
     *,
     keep: Callable[[Mapping[str, Any]], None],
     guard: Callable[[], None],
+    is_retry: bool,
 ) -> list[str]:
     """Send what is news, one effect at a time; `keep` is called with what GitLab knows after each.
+
+    `is_retry` says that an earlier try may have told more than was kept.
 
     Returns what GitLab refused, in its words: the other parts are sent all the same. Raises
     :class:`TryLater` when GitLab cannot answer now.
     """
-    sender = _Sender(gitlab, project, subject, dict(told), keep, guard)
+    sender = _Sender(gitlab, project, subject, dict(told), keep, guard, is_retry)
     return sender.send(desired(subject))
 
 
@@ -39,6 +51,7 @@ class _Sender:
         told: dict[str, Any],
         keep: Callable[[Mapping[str, Any]], None],
         guard: Callable[[], None],
+        is_retry: bool,
     ) -> None:
         self._gitlab = gitlab
         self._project = project
@@ -46,6 +59,7 @@ class _Sender:
         self._told = told
         self._keep = keep
         self._guard = guard
+        self._is_retry = is_retry
         self._refused: list[str] = []
 
     def send(self, report: Report) -> list[str]:
@@ -75,7 +89,7 @@ class _Sender:
             if must_send(told, status.state):
                 self._try(self._send_status, status)
 
-    def _send_status(self, status: Any) -> None:
+    def _send_status(self, status: Status) -> None:
         self._guard()
         self._gitlab.set_status(
             self._project.gitlab_id,
@@ -103,45 +117,47 @@ class _Sender:
         self._now_told(note_id=note_id, note_digest=digest)
 
     def _send_environment(self, report: Report) -> None:
-        wanted = {
-            "is_up": True,
-            "url": report.environment_url or self._told.get("environment", {}).get("url"),
-        }
-        if not report.environment_is_up or self._told.get("environment") == wanted:
+        url = report.environment_url
+        if url is None or self._told.get("environment_url") == url:
             return
         self._guard()
         environment_id = self._gitlab.put_environment(
-            self._project.gitlab_id, self._subject.preview.environment, external_url=report.environment_url
+            self._project.gitlab_id, self._subject.preview.environment, external_url=url
         )
-        self._now_told(environment=wanted, environment_id=environment_id)
+        self._now_told(environment_url=url, environment_id=environment_id)
 
     def _send_deployments(self, report: Report) -> None:
+        if self._told.get("environment_id") is None:
+            return  # nothing was ever live: there is no environment to record them in
         for deployment in report.deployments:
-            known = self._told.get("deployments", {}).get(str(deployment.deployment_id))
-            if known is None or known["status"] != deployment.status:
-                self._try(self._send_deployment, deployment, known)
+            if str(deployment.deployment_id) not in self._told.get("deployments", {}):
+                self._try(self._send_deployment, deployment)
 
-    def _send_deployment(self, deployment: Any, known: Mapping[str, Any] | None) -> None:
-        if known is None and self._told.get("environment_id") is None:
-            return  # never told of while it was up: there is no environment to put it into
+    def _send_deployment(self, deployment: GitLabDeployment) -> None:
         self._guard()
-        all_known = self._told.get("deployments", {})
-        gitlab_id = self._gitlab.put_deployment(
+        known = self._told.get("deployments", {})
+        gitlab_id = self._lost_deployment(deployment) or self._gitlab.add_deployment(
             self._project.gitlab_id,
             environment=self._subject.preview.environment,
             sha=deployment.sha,
-            ref=self._subject.preview.source_branch,
+            # The branch may be gone by now; this reference stays, and is there for forks, too.
+            ref=f"refs/merge-requests/{self._subject.preview.iid}/head",
             status=deployment.status,
-            deployment_id=known["id"] if known else None,
-            others=[other["id"] for other in all_known.values()],
         )
-        entry = {"id": gitlab_id, "status": deployment.status}
-        self._now_told(deployments={**all_known, str(deployment.deployment_id): entry})
+        self._now_told(deployments={**known, str(deployment.deployment_id): gitlab_id})
+
+    def _lost_deployment(self, deployment: GitLabDeployment) -> int | None:
+        """The id of one that an earlier try has made without hearing of it."""
+        if not self._is_retry:
+            return None
+        known = set(self._told.get("deployments", {}).values())
+        there = self._gitlab.deployments(self._project.gitlab_id, self._subject.preview.environment)
+        same = (id_ for id_, sha, status in there if (sha, status) == (deployment.sha, deployment.status))
+        return next((id_ for id_ in same if id_ not in known), None)
 
     def _stop_environment(self, report: Report) -> None:
-        environment = self._told.get("environment", {})
-        if report.environment_is_up or not environment.get("is_up"):
+        if report.environment_url is not None or self._told.get("environment_url") is None:
             return
         self._guard()
         self._gitlab.stop_environment(self._project.gitlab_id, self._told["environment_id"])
-        self._now_told(environment={**environment, "is_up": False})
+        self._now_told(environment_url=None)

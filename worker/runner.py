@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, Conflict, TryLater
 from orchestrator.outcome import CleaningOutcome, Outcome
+from orchestrator.pool import Account
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, backoff_seconds
-from orchestrator.records import Claim, Due, Kind
+from orchestrator.records import Claim, Due, Kind, Preview, Project
+from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError, Unreachable
 from worker import build, deliveries, deploy, reports, smoke, teardown
 from worker.step import Overtaken, Site
@@ -37,6 +40,20 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.ROLL_BACK: deploy.roll_back,
     Step.TIDY: teardown.tidy,
 }
+
+
+_LEASE_IS_OVER = out.AccountUnusable("its lease is over")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The rows around a deployment."""
+
+    account: Account
+    credentials: Mapping[str, str]
+    preview: Preview
+    project: Project
+    others: Sequence[Deployment]
 
 
 class Runner:
@@ -97,10 +114,8 @@ class Runner:
             if self._clock() > claim.until - CLAIM_SECONDS + _EFFECT_SECONDS:
                 raise Overtaken("the step took too long to begin another effect")
             with self._parts.store.read() as tx:
-                if not tx.holds(claim):
-                    raise Overtaken("somebody else looks at the row by now")
-                if deployment is not None and not tx.lease_is_current(deployment):
-                    raise Overtaken("the lease is over")
+                if not tx.may_act(claim, deployment):
+                    raise Overtaken("the row, or the lease of its account, is somebody else's by now")
 
         return check
 
@@ -109,44 +124,48 @@ class Runner:
     def _deployment(self, claim: Claim) -> list[Due]:
         with self._parts.store.read() as tx:
             deployment = tx.deployment(claim.id)
-        outcome = self._outcome(claim, deployment)
+            place = self._place(tx, claim, deployment)
+        outcome: Outcome
+        try:
+            outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
+        except Busy as error:
+            outcome = out.NotNow(str(error), seconds=error.seconds, throttled=True)
+        except (Unreachable, AnswerLost) as error:
+            outcome = out.NotNow(str(error))
+        except (NotAllowed, BadInput) as error:
+            outcome = out.AccountUnusable(str(error))
+        except ToolforgeError as error:
+            outcome = out.NotNow(f"Toolforge answered what it should not: {error}")
         return self._parts.lifecycle.record(claim, deployment, outcome, self._clock())
 
-    def _outcome(self, claim: Claim, deployment: Deployment) -> Outcome:
-        try:
-            site = self._site(claim, deployment)
-            if site is None:
-                return out.AccountUnusable("its lease is over")
+    def _outcome(self, claim: Claim, deployment: Deployment, place: _Place) -> Outcome:
+        account = place.account
+        with self._parts.toolforge.account(account.name, place.credentials) as client:
+            site = Site(
+                deployment=deployment,
+                preview=place.preview,
+                project=place.project,
+                account=client,
+                address=self._parts.views.address(account.name),
+                settings=self._parts.settings,
+                serving=next((d for d in place.others if d.state is State.LIVE), None),
+                address_busy=any(d.step in AT_THE_ADDRESS for d in place.others),
+                guard=self._guard(claim, deployment),
+                now=self._clock(),
+            )
             return _STEPS_TAKEN_BY[deployment.step](site)
-        except Busy as error:
-            return out.NotNow(str(error), seconds=error.seconds, throttled=True)
-        except (Unreachable, AnswerLost) as error:
-            return out.NotNow(str(error))
-        except (NotAllowed, BadInput) as error:
-            return out.AccountUnusable(str(error))
-        except ToolforgeError as error:
-            return out.NotNow(f"Toolforge answered what it should not: {error}")
 
-    def _site(self, claim: Claim, deployment: Deployment) -> Site | None:
-        """Where the deployment is worked on; None when its account is not its preview's any more."""
-        with self._parts.store.read() as tx:
-            if not tx.lease_is_current(deployment) or deployment.account_id is None:
-                return None
-            account = tx.account(deployment.account_id)
-            preview = tx.preview(deployment.preview_id)
-            project = tx.project(preview.project_id)
-            others = [d for d in tx.unsettled_of(preview.id) if d.id != deployment.id]
-        return Site(
-            deployment=deployment,
+    def _place(self, tx: Tx, claim: Claim, deployment: Deployment) -> _Place | None:
+        """The rows around the deployment; None when its account is not its preview's any more."""
+        if deployment.account_id is None or not tx.may_act(claim, deployment):
+            return None
+        preview = tx.preview(deployment.preview_id)
+        return _Place(
+            account=tx.account(deployment.account_id),
+            credentials=tx.credentials(deployment.account_id),
             preview=preview,
-            project=project,
-            account=self._parts.toolforge.account(account.name),
-            address=self._parts.views.address(account.name),
-            settings=self._parts.settings,
-            serving=next((d for d in others if d.state is State.LIVE), None),
-            address_busy=any(d.step in AT_THE_ADDRESS for d in others),
-            guard=self._guard(claim, deployment),
-            now=self._clock(),
+            project=tx.project(preview.project_id),
+            others=[d for d in tx.unsettled_of(preview.id) if d.id != deployment.id],
         )
 
     # --- accounts -------------------------------------------------------------------------------------
@@ -154,11 +173,12 @@ class Runner:
     def _account(self, claim: Claim) -> list[Due]:
         with self._parts.store.read() as tx:
             account = tx.account(claim.id)
+            credentials = tx.credentials(claim.id)
         outcome: CleaningOutcome
         bytes_seen: int | None = None
         try:
-            client = self._parts.toolforge.account(account.name)
-            outcome, bytes_seen = teardown.clean(client, self._guard(claim))
+            with self._parts.toolforge.account(account.name, credentials) as client:
+                outcome, bytes_seen = teardown.clean(client, self._guard(claim))
         except (NotAllowed, BadInput) as error:
             outcome = out.CleaningFailed(str(error), refused=True)
         except ToolforgeError as error:
@@ -189,7 +209,13 @@ class Runner:
 
         try:
             refused = reports.send(
-                self._parts.gitlab, project, subject, told, keep=keep, guard=self._guard(claim)
+                self._parts.gitlab,
+                project,
+                subject,
+                told,
+                keep=keep,
+                guard=self._guard(claim),
+                is_retry=claim.is_takeover or attempts > 0,
             )
         except TryLater as error:
             return self._postpone(claim, error, min(_REPORT_BACKOFF * 2.0**attempts, 600.0))

@@ -22,35 +22,38 @@ _REDIRECTS = 5
 _DEFAULT: Sequence[tuple[str, int | None]] = (("/", None),)
 
 
+#: Shared, since making one reads all certificate authorities. It carries no credentials and no cookies.
+_client = httpx.Client(
+    follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+)
+
+
 def check(site: Site) -> Outcome:
     """Try every check once."""
     timeout = site.settings.check_timeout_seconds
-    with httpx.Client(
-        timeout=timeout,
-        follow_redirects=False,
-        trust_env=False,
-        headers={"User-Agent": site.settings.user_agent},
-    ) as client:
-        results = tuple(
-            check_path(client, site.address, path, expected, timeout)
-            for path, expected in site.project.checks or _DEFAULT
-        )
+    results = tuple(
+        check_path(site.address, path, expected, timeout=timeout, user_agent=site.settings.user_agent)
+        for path, expected in site.project.checks or _DEFAULT
+    )
     is_last_try = site.now - site.deployment.since >= site.settings.check_seconds
     has_failed = not all(result.passed for result in results)
     return out.ChecksDone(results, job_excerpt(site) if has_failed and is_last_try else "")
 
 
 def check_path(
-    client: httpx.Client, address: str, path: str, expected: int | None, timeout: float
+    address: str, path: str, expected: int | None, *, timeout: float, user_agent: str
 ) -> CheckResult:
-    """GET `path` at `address`; passes with status `expected`, or with anything below 500 where it is None."""
+    """GET `path` at `address`; passes with status `expected`, or with anything below 500 where it is None.
+
+    `timeout` is in seconds, for all redirects together.
+    """
     started = time.monotonic()
     url = urljoin(address, path)
     try:
         for _ in range(_REDIRECTS + 1):
             if not _is_at(address, url):
                 return CheckResult(f"GET {path}", False, f"redirects away from the preview, to {url}")
-            status, location = _get(client, url)
+            status, location = _get(url, timeout, user_agent)
             if time.monotonic() - started > timeout:
                 return CheckResult(f"GET {path}", False, f"no answer within {timeout:g} seconds")
             if location is None or status == expected:
@@ -69,14 +72,15 @@ def _judged(path: str, status: int, expected: int | None, seconds: float) -> Che
     return CheckResult(f"GET {path}", passed, f"{status} in {seconds * 1000:.0f} ms{wanted}")
 
 
-def _get(client: httpx.Client, url: str) -> tuple[int, str | None]:
+def _get(url: str, timeout: float, user_agent: str) -> tuple[int, str | None]:
     """Status and redirect target; the body is not read, it may have no end."""
     parts = urlsplit(url)
     host = parts.netloc
     if (parts.hostname or "").endswith(".localhost"):
         # RFC 6761: names under .localhost mean this machine; not every resolver knows.
         url = parts._replace(netloc=f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1").geturl()
-    with client.stream("GET", url, headers={"Host": host}) as response:
+    headers = {"Host": host, "User-Agent": user_agent}
+    with _client.stream("GET", url, headers=headers, timeout=timeout) as response:
         return response.status_code, response.headers.get("Location") if response.is_redirect else None
 
 

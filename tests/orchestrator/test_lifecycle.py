@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import Verb
 from orchestrator.outcome import CheckResult, Failure
 from orchestrator.pool import AccountState
@@ -143,8 +143,24 @@ def test_a_worker_that_lost_its_claim_changes_nothing(world: World) -> None:
     frozen = world.claim(Kind.DEPLOYMENT, before.id)
     world.later(61)
     world.step(out.BuildStarted("adopted by another worker"))
-    assert world.lifecycle.record(frozen, before, out.BuildStarted("late"), world.now) == []
+    world.lifecycle.record(frozen, before, out.BuildStarted("late"), world.now)
     assert world.deployment().build_id == "adopted by another worker"
+
+
+def test_a_worker_whose_claim_was_taken_over_cannot_record(world: World) -> None:
+    world.sees()
+    before = world.deployment()
+    frozen = world.claim(Kind.DEPLOYMENT, before.id)
+    world.later(61)
+    taken_over = world.claim(Kind.DEPLOYMENT, before.id)
+    assert taken_over.is_takeover
+    assert not frozen.is_takeover
+    with pytest.raises(Conflict):
+        world.lifecycle.record(frozen, before, out.BuildStarted("late"), world.now)
+    assert world.deployment() == before
+    with world.store.read() as tx:
+        assert not tx.may_act(frozen)
+        assert tx.may_act(taken_over)
 
 
 def test_a_preview_ends_when_its_time_is_over(world: World) -> None:

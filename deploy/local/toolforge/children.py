@@ -27,18 +27,25 @@ MAX_LINE = 64 * 1024
 class Child:
     """A running process that leads a session; standard output and error arrive together, line by line."""
 
-    def __init__(self, process: asyncio.subprocess.Process, owner: Children) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        mark: str,
+        output: asyncio.StreamReader,
+        pipe: asyncio.BaseTransport,
+        owner: Children,
+    ) -> None:
         self._process = process
+        self._mark = mark
+        self._output = output
+        self._pipe = pipe
         self._owner = owner
         self.pid = process.pid
 
     async def lines(self) -> AsyncIterator[str]:
         """Its output; a line longer than 64 KiB is broken, bytes that are not UTF-8 are replaced."""
-        stream = self._process.stdout
-        if stream is None:
-            raise RuntimeError("this child's output is not read")
         rest = b""
-        while chunk := await stream.read(MAX_LINE):
+        while chunk := await self._output.read(MAX_LINE):
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 yield line.decode("utf-8", "replace").rstrip("\r")
@@ -54,15 +61,16 @@ class Child:
         return 128 - code if code < 0 else code
 
     async def stop(self, grace: float = 0.0) -> None:
-        """End it and all of its session: SIGTERM, the grace in seconds, SIGKILL. Safe to repeat."""
+        """End it and all that it started: SIGTERM, the grace in seconds, SIGKILL. Safe to repeat."""
         if self._process.returncode is None and grace > 0:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), grace)
         self._signal(signal.SIGKILL)
-        if guard.members({self.pid}):
-            await asyncio.to_thread(guard.kill_all, {self.pid})
+        if guard.members({self.pid}, self._mark):
+            await asyncio.to_thread(guard.kill_all, {self.pid}, self._mark)
         await self._process.wait()
+        self._pipe.close()
         self._owner.forget(self)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -75,6 +83,7 @@ class Children:
 
     def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
+        self._count = 0
         self._alive: set[Child] = set()
         self._prefix = [setpriv, "--pdeathsig", "KILL", "--"] if (setpriv := shutil.which("setpriv")) else []
         self._guard: subprocess.Popen[bytes] | None = None
@@ -94,19 +103,33 @@ class Children:
         """Start a program with exactly this environment. Raises OSError when it cannot be started."""
         if not (os.sep in argv[0] or shutil.which(argv[0], path=env.get("PATH"))):
             raise FileNotFoundError(argv[0])
-        process = await asyncio.create_subprocess_exec(
-            *self._prefix,
-            *argv,
-            cwd=cwd,
-            env={**env, guard.MARK: self._mark},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
+        self._count += 1
+        mark = f"{self._mark}-{self._count}-"
+        # Our own pipe: with asyncio's, `wait` would wait for whatever daemon still holds the other end.
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._prefix,
+                *argv,
+                cwd=cwd,
+                env={**env, guard.MARK: mark},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._tell(f"+{process.pid}\n")
+        output = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_end, "rb", buffering=0)
         )
-        child = Child(process, self)
+        child = Child(process, mark, output, pipe, self)
         self._alive.add(child)
-        self._tell(f"+{child.pid}\n")
         return child
 
     def forget(self, child: Child) -> None:

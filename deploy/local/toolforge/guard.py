@@ -17,7 +17,7 @@ MARK = "LOCAL_TOOLFORGE_MARK"
 
 
 def members(sessions: set[int], mark: str = "") -> list[int]:
-    """Process ids of the given sessions, and of all that carry the mark (Linux: /proc)."""
+    """Process ids of the given sessions, and of all whose mark begins with this one (Linux: /proc)."""
     found = []
     needle = f"{MARK}={mark}".encode()
     for entry in os.listdir("/proc"):
@@ -34,7 +34,7 @@ def members(sessions: set[int], mark: str = "") -> list[int]:
 
 def _carries(entry: str, needle: bytes) -> bool:
     with open(f"/proc/{entry}/environ", "rb") as file:
-        return needle in file.read().split(b"\0")
+        return any(word.startswith(needle) for word in file.read().split(b"\0"))
 
 
 def kill_all(sessions: set[int], mark: str = "") -> None:

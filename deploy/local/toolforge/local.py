@@ -55,7 +55,7 @@ class LocalToolforge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._stopping:
+        if self._stopping and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 

@@ -78,6 +78,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen, take up what was running, and say so in `ready.json`."""
+        (self.settings.state / READY).unlink(missing_ok=True)  # a killed server could not remove its own
         self.world.children.start()
         self.world.storage.start()
         context = self.world.identities.server_context()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import httpx
@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import Seeder
-from tests.local.gitlab.world import Receiver, Scene, new_scene
+from tests.local.gitlab.world import Receiver, Scene, SceneMaker
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +51,21 @@ def clients(running: LocalGitLab, seeder: Seeder) -> Iterator[dict[str, httpx.Cl
         }
 
 
-@pytest.fixture
-def scene(gl: LocalGitLab, seeder: Seeder, clients: dict[str, httpx.Client]) -> Scene:
-    return new_scene(seeder, clients)
+@pytest.fixture(scope="session")
+def scene_maker(
+    seeder: Seeder, clients: dict[str, httpx.Client], tmp_path_factory: pytest.TempPathFactory
+) -> SceneMaker:
+    return SceneMaker(seeder, clients, tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
-def make_scene(gl: LocalGitLab, seeder: Seeder, clients: dict[str, httpx.Client]) -> Callable[..., Scene]:
-    return lambda **files: new_scene(seeder, clients, **files)
+def make_scene(gl: LocalGitLab, scene_maker: SceneMaker) -> SceneMaker:
+    return scene_maker
+
+
+@pytest.fixture
+def scene(make_scene: SceneMaker) -> Scene:
+    return make_scene()
 
 
 @pytest.fixture

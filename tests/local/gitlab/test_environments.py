@@ -1,4 +1,4 @@
-"""Environments and deployments: one name each, a life that goes forward, and the button on the merge request."""
+"""Environments and deployments: one name each, a life that goes forward, and the merge request's button."""
 
 from __future__ import annotations
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.local.gitlab import LocalGitLab
-from tests.local.gitlab.world import Scene, eventually, git
+from tests.local.gitlab.world import Scene, SceneMaker, eventually, git
 
 
 def remote_refs(scene: Scene, tmp_path: Path) -> dict[str, str]:
@@ -150,7 +149,7 @@ def test_one_branch_has_one_open_merge_request(scene: Scene) -> None:
     }
 
 
-def test_changed_files_come_in_pages(make_scene: Callable[..., Scene]) -> None:
+def test_changed_files_come_in_pages(make_scene: SceneMaker) -> None:
     scene = make_scene(**{"app.py": "two\n", "new.txt": "n\n", "a b.txt": "space\n"})
     diffs = scene.service.get(f"{scene.mr_path}/diffs", params={"per_page": 2})
     assert diffs.headers["x-total"] == "3"

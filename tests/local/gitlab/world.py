@@ -145,12 +145,35 @@ class Scene:
         )
 
 
-def new_scene(seeder: Seeder, clients: dict[str, httpx.Client], **files: str) -> Scene:
-    """A project of its own, with one commit on `main` and one on `feature`."""
-    project = seeder.project(f"tool-{next(_numbers)}", "A tool")
-    seeder.push_to_branch(project, "main", {"README.md": "# Tool\n", "app.py": "one\n"}, "First")
-    seeder.push_to_branch(project, "feature", files or {"app.py": "two\n"}, "Second")
-    return Scene(seeder, **clients, mr=seeder.open_merge_request(project, "feature", "A change"))
+@dataclass(frozen=True)
+class SceneMaker:
+    """Makes projects of their own, each from a repository that was committed once and is pushed whole."""
+
+    seeder: Seeder
+    clients: dict[str, httpx.Client]
+    templates: Path
+
+    def __call__(self, **files: str) -> Scene:
+        """A project with one commit on `main` and one on `feature`, and the merge request of the second."""
+        template = self._template(files or {"app.py": "two\n"})
+        project = self.seeder.project(f"tool-{next(_numbers)}", "A tool")
+        git("push", "-q", self.seeder.push_url(project), "main", "feature", cwd=template)
+        mr = self.seeder.open_merge_request(project, "feature", "A change")
+        return Scene(self.seeder, **self.clients, mr=mr)
+
+    def _template(self, files: dict[str, str]) -> Path:
+        place = self.templates / str(abs(hash(tuple(files.items()))))
+        if place.exists():
+            return place
+        place.mkdir()
+        git("init", "-q", "-b", "main", cwd=place)
+        for branch, content in (("main", {"README.md": "# Tool\n", "app.py": "one\n"}), ("feature", files)):
+            git("checkout", "-q", "-B", branch, cwd=place)
+            for path, text in content.items():
+                (place / path).write_text(text)
+            git("add", ".", cwd=place)
+            git("commit", "-q", "-m", "First" if branch == "main" else "Second", cwd=place)
+        return place
 
 
 def git(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,183 @@
+"""Signing in: discovery, the form, codes with PKCE, tokens that are signed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from deploy.local.gitlab import LocalGitLab
+from tests.local.gitlab.world import Scene
+
+CALLBACK = "http://127.0.0.1:9/callback"
+SCOPES = "openid profile read_api"
+
+
+def from_base64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@dataclass
+class Flow:
+    browser: httpx.Client
+    application: dict[str, Any]
+    verifier: str
+
+    def query(self, **more: str) -> dict[str, str]:
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest())
+        return {
+            "client_id": self.application["application_id"],
+            "redirect_uri": CALLBACK,
+            "response_type": "code",
+            "scope": SCOPES,
+            "state": "st4te",
+            "nonce": "n0nce",
+            "code_challenge": challenge.rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+            **more,
+        }
+
+    def sign_in(self, user: str = "dana", decision: str = "authorize") -> dict[str, str]:
+        """What comes back to the client's address."""
+        page = self.browser.get("/oauth/authorize", params=self.query())
+        assert page.status_code == 200
+        found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert found
+        form = {"csrf": found.group(1), "user": user, "decision": decision}
+        answer = self.browser.post("/oauth/authorize", params=self.query(), data=form)
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith(CALLBACK)
+        query = urlsplit(answer.headers["Location"]).query
+        return {key: values[0] for key, values in parse_qs(query).items()}
+
+    def redeem(self, code: str, **more: str) -> httpx.Response:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": CALLBACK,
+            "client_id": self.application["application_id"],
+            "client_secret": self.application["secret"],
+            "code_verifier": self.verifier,
+            **more,
+        }
+        return self.browser.post("/oauth/token", data=form)
+
+
+@pytest.fixture
+def flow(gl: LocalGitLab, scene: Scene) -> Iterator[Flow]:
+    body = {"name": "Previews", "redirect_uri": CALLBACK, "scopes": SCOPES}
+    application = scene.root.post("/applications", json=body).json()
+    with httpx.Client(base_url=gl.url) as browser:
+        yield Flow(browser, application, secrets.token_urlsafe(48))
+
+
+def test_discovery_names_the_endpoints(gl: LocalGitLab) -> None:
+    found = httpx.get(f"{gl.url}/.well-known/openid-configuration").json()
+    assert found["issuer"] == gl.url
+    assert httpx.get(found["jwks_uri"]).json()["keys"][0]["alg"] == "RS256"
+
+
+def test_one_signs_in_and_is_known(flow: Flow, gl: LocalGitLab, scene: Scene) -> None:
+    back = flow.sign_in()
+    assert back["state"] == "st4te"
+    tokens = flow.redeem(back["code"]).json()
+    assert tokens["token_type"] == "Bearer"
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    info = httpx.get(f"{gl.url}/oauth/userinfo", headers=headers).json()
+    assert (info["sub"], info["nickname"]) == (str(scene.seeder.developer.id), "dana")
+    assert httpx.get(f"{gl.url}/api/v4{scene.path}", headers=headers).status_code == 200
+    write = httpx.post(f"{gl.url}/api/v4{scene.mr_path}/notes", json={"body": "x"}, headers=headers)
+    assert write.status_code == 403
+
+
+def test_the_id_token_is_signed_for_the_client(flow: Flow, gl: LocalGitLab, scene: Scene) -> None:
+    token = flow.redeem(flow.sign_in()["code"]).json()["id_token"]
+    head, claims, signature = token.split(".")
+    (key,) = httpx.get(f"{gl.url}/oauth/discovery/keys").json()["keys"]
+    assert json.loads(from_base64(head))["kid"] == key["kid"]
+    numbers = rsa.RSAPublicNumbers(*(int.from_bytes(from_base64(key[part])) for part in ("e", "n")))
+    signed = f"{head}.{claims}".encode()
+    numbers.public_key().verify(from_base64(signature), signed, padding.PKCS1v15(), hashes.SHA256())
+    said = json.loads(from_base64(claims))
+    assert (said["iss"], said["aud"]) == (gl.url, flow.application["application_id"])
+    assert (said["nonce"], said["sub"]) == ("n0nce", str(scene.seeder.developer.id))
+    assert said["exp"] > said["iat"]
+
+
+def test_a_code_is_used_once(flow: Flow) -> None:
+    code = flow.sign_in()["code"]
+    assert flow.redeem(code).status_code == 200
+    again = flow.redeem(code)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"code_verifier": "x" * 43}, "invalid_grant"),
+        ({"redirect_uri": "http://127.0.0.1:9/other"}, "invalid_grant"),
+        ({"client_secret": "wrong"}, "invalid_client"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+    ],
+)
+def test_a_code_is_redeemed_only_by_who_asked_for_it(flow: Flow, wrong: dict[str, str], error: str) -> None:
+    assert flow.redeem(flow.sign_in()["code"], **wrong).json()["error"] == error
+
+
+def test_who_says_no_is_sent_back_without_a_code(flow: Flow) -> None:
+    back = flow.sign_in(decision="deny")
+    assert back["error"] == "access_denied"
+    assert "code" not in back
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"client_id": "nobody"}, "invalid_client"),
+        ({"redirect_uri": "http://evil.example/"}, "invalid_redirect_uri"),
+        ({"scope": "openid api"}, "invalid_scope"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+    ],
+)
+def test_a_wrong_request_leads_nowhere(flow: Flow, wrong: dict[str, str], error: str) -> None:
+    answer = flow.browser.get("/oauth/authorize", params=flow.query(**wrong))
+    assert answer.status_code in (400, 401)
+    assert answer.json()["error"] == error
+
+
+def test_the_form_of_another_site_is_refused(flow: Flow) -> None:
+    form = {"user": "root", "decision": "authorize", "csrf": "guessed"}
+    assert flow.browser.post("/oauth/authorize", params=flow.query(), data=form).status_code == 422
+
+
+def test_a_token_is_refreshed_and_revoked(flow: Flow, gl: LocalGitLab) -> None:
+    first = flow.redeem(flow.sign_in()["code"]).json()
+    client = {
+        "client_id": flow.application["application_id"],
+        "client_secret": flow.application["secret"],
+    }
+    form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"], **client}
+    second = flow.browser.post("/oauth/token", data=form).json()
+
+    def known(token: str) -> int:
+        return httpx.get(f"{gl.url}/oauth/userinfo", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert (known(first["access_token"]), known(second["access_token"])) == (401, 200)
+    flow.browser.post("/oauth/revoke", data={"token": second["access_token"], **client})
+    assert known(second["access_token"]) == 401
+
+
+def test_only_the_administrator_registers_applications(scene: Scene) -> None:
+    body = {"name": "x", "redirect_uri": CALLBACK, "scopes": SCOPES}
+    assert scene.service.post("/applications", json=body).status_code == 403
