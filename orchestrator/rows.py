@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row
@@ -13,42 +15,51 @@ from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Preview, Project
 
 
+def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
+    """Reads the columns that are named like the fields of `record`."""
+    names = [field.name for field in fields(record)]
+    read = attrgetter(*names)
+    return lambda row: dict(zip(names, read(row), strict=True))
+
+
+_project, _preview, _account = _reader(Project), _reader(Preview), _reader(Account)
+_deployment, _delivery, _event = _reader(Deployment), _reader(Delivery), _reader(Event)
+
+
 def project_from(row: Row[Any]) -> Project:
     """The project in `row`."""
-    values = {f.name: getattr(row, f.name) for f in fields(Project)}
-    return Project(**values | {"checks": tuple((path, status) for path, status in row.checks)})
+    values = _project(row)
+    values["checks"] = tuple((path, status) for path, status in values["checks"])
+    return Project(**values)
 
 
 def preview_from(row: Row[Any]) -> Preview:
     """The preview in `row`."""
-    return Preview(**{f.name: getattr(row, f.name) for f in fields(Preview)})
+    return Preview(**_preview(row))
 
 
 def account_from(row: Row[Any]) -> Account:
     """The account in `row`."""
-    values = {f.name: getattr(row, f.name) for f in fields(Account)}
-    return Account(**values | {"state": AccountState(row.state)})
+    values = _account(row)
+    values["state"] = AccountState(values["state"])
+    return Account(**values)
 
 
 def deployment_from(row: Row[Any]) -> Deployment:
     """The deployment in `row`."""
-    values = {f.name: getattr(row, f.name) for f in fields(Deployment)}
-    return Deployment(
-        **values
-        | {
-            "state": State(row.state),
-            "step": Step(row.step),
-            "failure": Failure(**row.failure) if row.failure else None,
-            "checks": tuple(CheckResult(**check) for check in row.checks),
-        }
-    )
+    values = _deployment(row)
+    values["state"] = State(values["state"])
+    values["step"] = Step(values["step"])
+    values["failure"] = Failure(**values["failure"]) if values["failure"] else None
+    values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
+    return Deployment(**values)
 
 
 def delivery_from(row: Row[Any]) -> Delivery:
     """The delivery in `row`."""
-    return Delivery(**{f.name: getattr(row, f.name) for f in fields(Delivery)})
+    return Delivery(**_delivery(row))
 
 
 def event_from(row: Row[Any]) -> Event:
     """The event in `row`."""
-    return Event(**{f.name: getattr(row, f.name) for f in fields(Event)})
+    return Event(**_event(row))

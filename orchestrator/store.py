@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Engine,
+    Executable,
     Row,
     Table,
     case,
@@ -28,17 +28,17 @@ from sqlalchemy import (
     event,
     func,
     insert,
-    or_,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
+from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import PENDING, Deployment, State, Step
+from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Delivery, Due, Event, Kind, Preview, Project
 from orchestrator.rows import (
     account_from,
@@ -48,13 +48,6 @@ from orchestrator.rows import (
     preview_from,
     project_from,
 )
-
-_TABLES: Mapping[Kind, Table] = {
-    Kind.DELIVERY: t.delivery,
-    Kind.DEPLOYMENT: t.deployment,
-    Kind.ACCOUNT: t.account,
-    Kind.REPORT: t.report_state,
-}
 
 
 class Store:
@@ -115,45 +108,34 @@ class Tx:
 
     def claim(self, kind: Kind, row_id: int, *, now: float, seconds: float) -> Claim | None:
         """The right to look at a due row for `seconds`, or None: it is not due, or somebody else has it."""
-        table = _TABLES[kind]
-        due = [_key(table) == row_id, table.c.due_at <= now]
-        unclaimed = or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now)
-        before = self._connection.execute(select(table.c.claim).where(*due, unclaimed)).first()
+        at = {"row_id": row_id, "now": now}
+        before = self._connection.execute(sql.ABANDONED[kind], at).first()
         if before is None:
             return None
         claim = Claim(kind, row_id, secrets.token_hex(8), now + seconds, is_takeover=before.claim is not None)
-        taken = self._connection.execute(
-            update(table).where(*due, unclaimed).values(claim=claim.token, claimed_until=claim.until)
-        )
-        return claim if taken.rowcount else None
+        claimed = at | {"token": claim.token, "until": claim.until}
+        return claim if self._connection.execute(sql.TAKE[kind], claimed).rowcount else None
 
     def holds(self, claim: Claim) -> bool:
         """True while nobody else was given the row; what was claimed may be acted on and recorded."""
-        table = _TABLES[claim.kind]
-        token = self._connection.scalar(select(table.c.claim).where(_key(table) == claim.id))
-        return bool(token == claim.token)
+        held = {"row_id": claim.id, "token": claim.token}
+        return self._connection.scalar(sql.HELD[claim.kind], held) is not None
 
     def drop_claim(self, claim: Claim, *, due_at: float | None = None) -> None:
         """Give the row back as it is; with `due_at` also say when to look again, if it still wants that."""
-        table = _TABLES[claim.kind]
+        table = sql.TABLES[claim.kind]
         values: dict[str, Any] = {"claim": None, "claimed_until": None}
         if due_at is not None:
             values["due_at"] = case((table.c.due_at.is_(None), None), else_=due_at)
         self._connection.execute(
-            update(table).where(_key(table) == claim.id, table.c.claim == claim.token).values(**values)
+            update(table).where(sql.key(table) == claim.id, table.c.claim == claim.token).values(**values)
         )
 
     def due(self, now: float, *, limit: int) -> list[Due]:
         """Rows of every kind that are due and not being looked at, the longest due first."""
         found: list[Due] = []
-        for kind, table in _TABLES.items():
-            rows = self._connection.execute(
-                select(_key(table), table.c.due_at)
-                .where(table.c.due_at <= now)
-                .where(or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
-                .order_by(table.c.due_at)
-                .limit(limit)
-            )
+        for kind, statement in sql.DUE.items():
+            rows = self._connection.execute(statement, {"now": now, "most": limit})
             found += [Due(kind, row[0], row[1]) for row in rows]
         return found
 
@@ -174,9 +156,7 @@ class Tx:
 
     def project(self, project_id: int) -> Project:
         """The project with our id; :class:`NotFound` if there is none."""
-        return project_from(
-            self._one(select(t.project).where(t.project.c.id == project_id), f"project {project_id}")
-        )
+        return project_from(self._one(sql.PROJECT, {"id": project_id}, f"project {project_id}"))
 
     def project_by_gitlab_id(self, gitlab_id: int) -> Project | None:
         """The project with GitLab's id."""
@@ -193,15 +173,11 @@ class Tx:
 
     def preview(self, preview_id: int) -> Preview:
         """The preview with this id; :class:`NotFound` if there is none."""
-        return preview_from(
-            self._one(select(t.preview).where(t.preview.c.id == preview_id), f"preview {preview_id}")
-        )
+        return preview_from(self._one(sql.PREVIEW, {"id": preview_id}, f"preview {preview_id}"))
 
     def preview_of(self, project_id: int, iid: int) -> Preview | None:
         """The preview of merge request `iid`, if it has had one."""
-        row = self._connection.execute(
-            select(t.preview).where(t.preview.c.project_id == project_id, t.preview.c.iid == iid)
-        ).first()
+        row = self._connection.execute(sql.PREVIEW_OF, {"project_id": project_id, "iid": iid}).first()
         return preview_from(row) if row else None
 
     def previews(self, *, limit: int = 200) -> list[Preview]:
@@ -247,24 +223,22 @@ class Tx:
 
     def deployment(self, deployment_id: int) -> Deployment:
         """The deployment with this id; :class:`NotFound` if there is none."""
-        query = _deployments().where(t.deployment.c.id == deployment_id)
-        return deployment_from(self._one(query, f"deployment {deployment_id}"))
+        return deployment_from(
+            self._one(sql.DEPLOYMENT, {"id": deployment_id}, f"deployment {deployment_id}")
+        )
 
     def deployments_of(self, preview_id: int, *, limit: int = 100) -> list[Deployment]:
         """The newest deployments of a preview first."""
-        query = _deployments().where(t.deployment.c.preview_id == preview_id)
-        rows = self._connection.execute(query.order_by(t.deployment.c.id.desc()).limit(limit))
+        rows = self._connection.execute(sql.DEPLOYMENTS_OF, {"preview_id": preview_id, "most": limit})
         return [deployment_from(row) for row in rows]
 
     def unsettled(self) -> list[tuple[Deployment, int]]:
         """Every deployment that is on the way, live, or not tidied, each with its project's id."""
-        query = _deployments().add_columns(t.preview.c.project_id).where(_IS_UNSETTLED)
-        return [(deployment_from(row), row.project_id) for row in self._connection.execute(query)]
+        return [(deployment_from(row), row.project_id) for row in self._connection.execute(sql.UNSETTLED)]
 
     def unsettled_of(self, preview_id: int) -> list[Deployment]:
         """A preview's deployments that are on the way, live, or not tidied, the newest first."""
-        query = _deployments().where(t.deployment.c.preview_id == preview_id, _IS_UNSETTLED)
-        rows = self._connection.execute(query.order_by(t.deployment.c.id.desc()))
+        rows = self._connection.execute(sql.UNSETTLED_OF, {"preview_id": preview_id})
         return [deployment_from(row) for row in rows]
 
     def may_act(self, claim: Claim, deployment: Deployment | None = None) -> bool:
@@ -276,19 +250,16 @@ class Tx:
             return False
         if deployment is None:
             return True
-        leased = select(t.account.c.id).where(
-            t.account.c.id == deployment.account_id,
-            t.account.c.fence == deployment.fence,
-            t.account.c.preview_id == deployment.preview_id,
-        )
-        return self._connection.scalar(leased) is not None
+        leased = {
+            "account_id": deployment.account_id,
+            "fence": deployment.fence,
+            "preview_id": deployment.preview_id,
+        }
+        return self._connection.scalar(sql.LEASED, leased) is not None
 
     def is_anybody_waiting(self) -> bool:
         """True when a deployment waits for the scheduler."""
-        waiting = select(t.deployment.c.id).where(
-            t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT
-        )
-        return self._connection.scalar(waiting.limit(1)) is not None
+        return self._connection.scalar(sql.WAITING) is not None
 
     def add_deployment(
         self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
@@ -316,26 +287,21 @@ class Tx:
 
         With `claim` the row is given back in the same write.
         """
-        values = {f: getattr(after, f) for f in _DEPLOYMENT_FIELDS}
+        values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
-        self._put(t.deployment, before.id, before.version, values, claim)
+        self._put(Kind.DEPLOYMENT, before.id, before.version, values, claim)
 
     # --- accounts and leases --------------------------------------------------------------------------
 
     def accounts(self) -> list[Account]:
         """The whole pool by name."""
-        return [
-            account_from(row)
-            for row in self._connection.execute(select(t.account).order_by(t.account.c.name))
-        ]
+        return [account_from(row) for row in self._connection.execute(sql.ACCOUNTS)]
 
     def account(self, account_id: int) -> Account:
         """The account with this id; :class:`NotFound` if there is none."""
-        return account_from(
-            self._one(select(t.account).where(t.account.c.id == account_id), f"account {account_id}")
-        )
+        return account_from(self._one(sql.ACCOUNT, {"id": account_id}, f"account {account_id}"))
 
     def account_named(self, name: str) -> Account | None:
         """The account of tool `name`, if the pool has it."""
@@ -344,7 +310,7 @@ class Tx:
 
     def account_of(self, preview_id: int) -> Account | None:
         """The account that a preview holds."""
-        row = self._connection.execute(select(t.account).where(t.account.c.preview_id == preview_id)).first()
+        row = self._connection.execute(sql.ACCOUNT_OF, {"preview_id": preview_id}).first()
         return account_from(row) if row else None
 
     def credentials(self, account_id: int) -> Mapping[str, str]:
@@ -370,8 +336,8 @@ class Tx:
 
     def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> None:
         """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not."""
-        values = {f.name: getattr(after, f.name) for f in fields(Account) if f.name not in {"id", "version"}}
-        self._put(t.account, before.id, before.version, values, claim)
+        values = {name: getattr(after, name) for name in _ACCOUNT_FIELDS}
+        self._put(Kind.ACCOUNT, before.id, before.version, values, claim)
 
     def open_lease(self, account: Account, preview_id: int, now: float) -> None:
         """Write down that `account` (under its new fencing number) was given to `preview_id`."""
@@ -463,7 +429,9 @@ class Tx:
 
     def delivery(self, delivery_id: int) -> Delivery:
         """The delivery with this id; :class:`NotFound` if there is none."""
-        row = self._one(select(t.delivery).where(t.delivery.c.id == delivery_id), f"delivery {delivery_id}")
+        row = self._one(
+            select(t.delivery).where(t.delivery.c.id == delivery_id), {}, f"delivery {delivery_id}"
+        )
         return delivery_from(row)
 
     def close_delivery(self, claim: Claim, result: str, now: float) -> None:
@@ -476,11 +444,11 @@ class Tx:
 
     def postpone(self, claim: Claim, *, due_at: float, error: str) -> None:
         """Nothing could be done with the claimed delivery or report: look again at `due_at`."""
-        table = _TABLES[claim.kind]
+        table = sql.TABLES[claim.kind]
         column = "error" if claim.kind is Kind.REPORT else "result"
         self._connection.execute(
             update(table)
-            .where(_key(table) == claim.id, table.c.claim == claim.token)
+            .where(sql.key(table) == claim.id, table.c.claim == claim.token)
             .values(
                 due_at=due_at,
                 claim=None,
@@ -492,19 +460,12 @@ class Tx:
 
     def mark_report(self, preview_id: int, at: float) -> Due:
         """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned."""
-        due_at = t.report_state.c.due_at
-        self._connection.execute(
-            update(t.report_state)
-            .where(t.report_state.c.preview_id == preview_id)
-            .values(due_at=case((due_at < at, due_at), else_=at), version=t.report_state.c.version + 1)
-        )
+        self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
         return Due(Kind.REPORT, preview_id, at)
 
     def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
         """What GitLab was last told, the version of what it should be told, and failed tries so far."""
-        row = self._one(
-            select(t.report_state).where(t.report_state.c.preview_id == preview_id), f"report {preview_id}"
-        )
+        row = self._one(sql.TOLD, {"preview_id": preview_id}, f"report {preview_id}")
         return row.told, row.version, row.attempts
 
     def put_told(self, claim: Claim, told: Mapping[str, Any]) -> None:
@@ -574,8 +535,8 @@ class Tx:
 
     # --- within ---------------------------------------------------------------------------------------
 
-    def _one(self, query: Any, what: str) -> Row[Any]:
-        row = self._connection.execute(query).first()
+    def _one(self, statement: Executable, values: Mapping[str, Any], what: str) -> Row[Any]:
+        row = self._connection.execute(statement, dict(values)).first()
         if row is None:
             raise NotFound(f"There is no {what}.")
         return row
@@ -585,31 +546,17 @@ class Tx:
         return int(key[0]) if key and isinstance(key[0], int) else 0
 
     def _put(
-        self, table: Table, row_id: int, version: int, values: dict[str, Any], claim: Claim | None
+        self, kind: Kind, row_id: int, version: int, values: dict[str, Any], claim: Claim | None
     ) -> None:
-        statement = update(table).where(table.c.id == row_id, table.c.version == version)
-        values["version"] = version + 1
+        values |= {"row_id": row_id, "old_version": version, "version": version + 1}
+        statement = sql.PUT[kind]
         if claim is not None:
-            statement = statement.where(table.c.claim == claim.token)
-            values |= {"claim": None, "claimed_until": None}
-        if not self._connection.execute(statement.values(**values)).rowcount:
-            raise Conflict(f"{table.name} {row_id} was changed by somebody else in the meantime")
+            statement = sql.PUT_CLAIMED[kind]
+            values |= {"token": claim.token, "claim": None, "claimed_until": None}
+        if not self._connection.execute(statement, values).rowcount:
+            raise Conflict(f"{kind} {row_id} was changed by somebody else in the meantime")
 
 
 _NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
-
-
-_IS_UNSETTLED = or_(
-    t.deployment.c.state.in_([*PENDING, State.LIVE]),
-    # An ended deployment that is still due has something left to tidy.
-    t.deployment.c.due_at.is_not(None),
-)
-
-
-def _key(table: Table) -> Column[int]:
-    return table.c.preview_id if table is t.report_state else table.c.id
-
-
-def _deployments() -> Any:
-    return select(t.deployment, t.preview.c.iid).join(t.preview, t.preview.c.id == t.deployment.c.preview_id)
+_ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

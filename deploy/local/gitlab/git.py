@@ -143,13 +143,10 @@ class Git:
         """A new repository: empty, or with the branches and tags of another one."""
         target = self.path(project_id)
         shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        await self.run(project_id, "init", "--quiet", "--bare", f"--initial-branch={default_branch}")
-        sections = "".join(
-            f"[{key.split('.')[0]}]\n\t{key.split('.')[1]} = {value}\n" for key, value in _CONFIG.items()
-        )
-        with (target / "config").open("a") as config:
-            config.write(sections)
+        for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+            (target / folder).mkdir(parents=True)
+        (target / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n")
+        (target / "config").write_text(_config_file())
         if fork_of is not None:
             specs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
             await self.run(project_id, "fetch", "--quiet", str(self.path(fork_of)), *specs)
@@ -302,6 +299,12 @@ class Git:
             project_id, "commit-tree", tree, *options, stdin=message.encode() or b"\n", env=env
         )
         return output.decode().strip()
+
+
+def _config_file() -> str:
+    """A bare repository's configuration (what `git init --bare` writes, and ours)."""
+    settings = {"core.repositoryformatversion": "0", "core.bare": "true", **_CONFIG}
+    return "".join("[{}]\n\t{} = {}\n".format(*key.split("."), value) for key, value in settings.items())
 
 
 def parse_commit(sha: str, raw: bytes) -> Commit:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -20,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from deploy.local.gitlab import auth
 from deploy.local.gitlab.answers import answer
 from deploy.local.gitlab.model import Application, Token, User
+from deploy.local.gitlab.signing import SigningKey, base64url
 from deploy.local.gitlab.templates import OPEN_POLICY, csrf_cookie, csrf_holds, page
 
 if TYPE_CHECKING:
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 CODE_SECONDS = 600
 TOKEN_SECONDS = 7200
 ID_TOKEN_SECONDS = 120
-_KEY_BITS = 2048
 
 
 class OauthError(Exception):
@@ -87,7 +83,7 @@ class Oidc:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._codes: dict[str, Grant] = {}
-        self._loaded: rsa.RSAPrivateKey | None = None
+        self._key = SigningKey(lab.state / "oidc-key.pem")
 
     def add_to(self, app: web.Application) -> None:
         """Put the addresses on the application; each is an operation for faults, as `GET /oauth/userinfo`."""
@@ -142,34 +138,8 @@ class Oidc:
             }
         )  # fmt: skip
 
-    def _key(self) -> rsa.RSAPrivateKey:
-        """The signing key, kept in the state folder so that it outlives a restart."""
-        if self._loaded is None:
-            path = self._lab.state / "oidc-key.pem"
-            if path.exists():
-                found = serialization.load_pem_private_key(path.read_bytes(), None)
-                assert isinstance(found, rsa.RSAPrivateKey)
-            else:
-                found = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-                text = found.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                )
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as handle:
-                    handle.write(text)
-            self._loaded = found
-        return self._loaded
-
-    def _public(self) -> dict[str, str]:
-        numbers = self._key().public_key().public_numbers()
-        known = {"e": _base64_number(numbers.e), "kty": "RSA", "n": _base64_number(numbers.n)}
-        # RFC 7638: the thumbprint of the key is its id.
-        thumbprint = hashlib.sha256(json.dumps(known, separators=(",", ":")).encode()).digest()
-        return {**known, "kid": _base64url(thumbprint), "use": "sig", "alg": "RS256"}
-
     async def _keys(self, request: web.Request) -> web.Response:
-        return web.json_response({"keys": [self._public()]})
+        return web.json_response({"keys": [self._key.public()]})
 
     def _asked(self, query: Any) -> Asked:
         """Check an authorization request. OauthError for what must not be sent back to the client's
@@ -331,10 +301,7 @@ class Oidc:
             **({"nonce": nonce} if nonce else {}),
             **self._claims(user, token.scopes),
         }
-        head = {"typ": "JWT", "alg": "RS256", "kid": self._public()["kid"]}
-        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (head, claims))
-        signature = self._key().sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_base64url(signature)}"
+        return self._key.sign(claims)
 
     def _claims(self, user: User, scopes: list[str]) -> dict[str, Any]:
         claims: dict[str, Any] = {"sub_legacy": hashlib.sha256(f"{user.id}-local".encode()).hexdigest()}
@@ -383,13 +350,5 @@ def _verified(asked: Asked, verifier: str) -> bool:
         return True
     shown = verifier
     if asked.method == "S256":
-        shown = _base64url(hashlib.sha256(verifier.encode()).digest())
+        shown = base64url(hashlib.sha256(verifier.encode()).digest())
     return hmac.compare_digest(shown.encode(), asked.challenge.encode())
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _base64_number(number: int) -> str:
-    return _base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))

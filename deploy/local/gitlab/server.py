@@ -62,6 +62,16 @@ class LocalGitLab:
         """What an administrator can set."""
         return self._running().settings
 
+    def set_token_scopes(self, secret: str, scopes: list[str]) -> None:
+        """Give a token other scopes, as if it had been made with fewer. KeyError when there is none."""
+        lab = self._running()
+        found = lab.store.tokens.by("secret", secret)
+        if not found:
+            raise KeyError("no such token")
+        found[0].scopes = list(scopes)
+        if self._loop:
+            self._loop.call_soon_threadsafe(lab.store.tokens.save, found[0])
+
     def _running(self) -> Lab:
         if self._lab is None:
             raise RuntimeError("the local GitLab is not running")

@@ -63,6 +63,12 @@ def make_scene(gl: LocalGitLab, scene_maker: SceneMaker) -> SceneMaker:
     return scene_maker
 
 
+@pytest.fixture(scope="session")
+def shared_scene(scene_maker: SceneMaker) -> Scene:
+    """One for tests that leave its branches, state and rights alone."""
+    return scene_maker()
+
+
 @pytest.fixture
 def scene(make_scene: SceneMaker) -> Scene:
     return make_scene()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import httpx
 import pytest
@@ -13,102 +14,111 @@ from tests.local.gitlab.world import Scene
 NOTES = "POST /projects/:id/merge_requests/:iid/notes"
 
 
-def write(scene: Scene) -> httpx.Response:
-    return scene.service.post(f"{scene.mr_path}/notes", json={"body": "x"})
+@dataclass(frozen=True)
+class Writer:
+    """Writes comments that can be told from other tests' on the merge request that all share."""
+
+    scene: Scene
+    mark: str
+
+    def write(self) -> httpx.Response:
+        return self.scene.service.post(f"{self.scene.mr_path}/notes", json={"body": self.mark})
+
+    def written(self) -> int:
+        notes = self.scene.service.get(f"{self.scene.mr_path}/notes", params={"per_page": 100}).json()
+        return sum(note["body"] == self.mark for note in notes)
 
 
-def written(scene: Scene) -> int:
-    return len(scene.service.get(f"{scene.mr_path}/notes").json())
+@pytest.fixture
+def writer(gl: LocalGitLab, shared_scene: Scene, request: pytest.FixtureRequest) -> Writer:
+    return Writer(shared_scene, request.node.name)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 502, 503])
-def test_an_operation_answers_with_a_status_so_often(scene: Scene, gl: LocalGitLab, status: int) -> None:
+def test_an_operation_answers_with_a_status_so_often(writer: Writer, gl: LocalGitLab, status: int) -> None:
     gl.faults.add(NOTES, "status", status=status, count=2)
-    assert [write(scene).status_code for _ in range(3)] == [status, status, 201]
-    assert written(scene) == 1
+    assert [writer.write().status_code for _ in range(3)] == [status, status, 201]
+    assert writer.written() == 1
 
 
-def test_trouble_in_front_of_the_application_is_html(scene: Scene, gl: LocalGitLab) -> None:
+def test_trouble_in_front_of_the_application_is_html(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.add("*", "status", status=502)
-    assert write(scene).headers["Content-Type"].startswith("text/html")
+    assert writer.write().headers["Content-Type"].startswith("text/html")
     gl.faults.add("*", "status", status=403)
-    assert write(scene).json() == {"message": "403 Forbidden"}
+    assert writer.write().json() == {"message": "403 Forbidden"}
 
 
-def test_above_the_rate_limit_one_is_told_when_to_come_back(scene: Scene, gl: LocalGitLab) -> None:
+def test_above_the_rate_limit_one_is_told_when_to_come_back(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.add(NOTES, "status", status=429, retry_after=7)
-    answer = write(scene)
+    answer = writer.write()
     assert (answer.status_code, answer.text) == (429, "Retry later\n")
     assert answer.headers["Retry-After"] == "7"
     assert answer.headers["RateLimit-Remaining"] == "0"
 
 
-def test_a_connection_is_cut_before_the_effect(scene: Scene, gl: LocalGitLab) -> None:
+def test_a_connection_is_cut_before_the_effect(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.add(NOTES, "cut_before")
     with pytest.raises(httpx.RemoteProtocolError):
-        write(scene)
-    assert written(scene) == 0
+        writer.write()
+    assert writer.written() == 0
 
 
 @pytest.mark.parametrize("kind", ["lost", "cut_mid"])
-def test_an_answer_is_lost_after_the_effect(scene: Scene, gl: LocalGitLab, kind: str) -> None:
+def test_an_answer_is_lost_after_the_effect(writer: Writer, gl: LocalGitLab, kind: str) -> None:
     gl.faults.add(NOTES, kind)
     with pytest.raises(httpx.RemoteProtocolError):
-        write(scene)
-    assert written(scene) == 1
+        writer.write()
+    assert writer.written() == 1
 
 
-def test_an_operation_is_slow(scene: Scene, gl: LocalGitLab) -> None:
+def test_an_operation_is_slow(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.add(NOTES, "slow", seconds=0.15)
     started = time.monotonic()
-    assert write(scene).status_code == 201
+    assert writer.write().status_code == 201
     assert time.monotonic() - started >= 0.15
 
 
-def test_some_calls_pass_before_a_fault_strikes(scene: Scene, gl: LocalGitLab) -> None:
+def test_some_calls_pass_before_a_fault_strikes(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.add(NOTES, "status", status=500, skip=1)
-    assert [write(scene).status_code for _ in range(3)] == [201, 500, 201]
+    assert [writer.write().status_code for _ in range(3)] == [201, 500, 201]
 
 
-def test_a_lasting_fault_strikes_until_it_is_cleared(scene: Scene, gl: LocalGitLab) -> None:
+def test_a_lasting_fault_strikes_until_it_is_cleared(writer: Writer, gl: LocalGitLab) -> None:
     fault = gl.faults.add(NOTES, "status", status=500, count=-1)
-    assert {write(scene).status_code for _ in range(4)} == {500}
+    assert {writer.write().status_code for _ in range(4)} == {500}
     assert gl.faults.clear(fault.id) == 1
-    assert write(scene).status_code == 201
+    assert writer.write().status_code == 201
 
 
-def test_faults_are_armed_over_http(scene: Scene, gl: LocalGitLab) -> None:
+def test_faults_are_armed_over_http(writer: Writer, gl: LocalGitLab) -> None:
     headers = {"PRIVATE-TOKEN": gl.root_token}
     url = f"{gl.url}/-/local/faults"
     body = {"operation": NOTES, "kind": "status", "status": 500, "count": -1}
     made = httpx.post(url, json=body, headers=headers)
     assert made.status_code == 200
-    assert write(scene).status_code == 500
+    assert writer.write().status_code == 500
     assert [item["struck"] for item in httpx.get(url, headers=headers).json()] == [1]
     assert httpx.delete(url, headers=headers).json() == {"cleared": 1}
-    assert write(scene).status_code == 201
+    assert writer.write().status_code == 201
 
 
 def test_a_fault_that_makes_no_sense_is_refused(gl: LocalGitLab) -> None:
     headers = {"PRIVATE-TOKEN": gl.root_token}
-    for body in (
-        {"operation": "*", "kind": "nonsense"},
-        {"kind": "slow"},
-        {"operation": "*", "kind": "slow", "x": 1},
-    ):
+    unknown_option = {"operation": "*", "kind": "slow", "x": 1}
+    for body in ({"operation": "*", "kind": "nonsense"}, {"kind": "slow"}, unknown_option):
         assert httpx.post(f"{gl.url}/-/local/faults", json=body, headers=headers).status_code == 400
 
 
-def test_only_the_administrator_arms_faults(scene: Scene, gl: LocalGitLab) -> None:
-    for headers, status in (({}, 401), ({"PRIVATE-TOKEN": scene.seeder.service.token}, 403)):
+def test_only_the_administrator_arms_faults(writer: Writer, gl: LocalGitLab) -> None:
+    for headers, status in (({}, 401), ({"PRIVATE-TOKEN": writer.scene.seeder.service.token}, 403)):
         answer = httpx.post(f"{gl.url}/-/local/faults", json={}, headers=headers)
         assert answer.status_code == status
 
 
-def test_calls_are_counted_by_operation(scene: Scene, gl: LocalGitLab) -> None:
+def test_calls_are_counted_by_operation(writer: Writer, gl: LocalGitLab) -> None:
     gl.faults.reset_calls()
-    write(scene)
-    scene.service.post(f"{scene.mr_path}/notes", json={})
+    writer.write()
+    writer.scene.service.post(f"{writer.scene.mr_path}/notes", json={})
     shown = httpx.get(f"{gl.url}/-/local/calls", headers={"PRIVATE-TOKEN": gl.root_token}).json()
     assert shown[NOTES] == {"count": 2, "by_status": {"201": 1, "400": 1}}
     assert gl.faults.count("POST /projects/*/notes") == 2

@@ -75,9 +75,9 @@ class Flow:
 
 
 @pytest.fixture
-def flow(gl: LocalGitLab, scene: Scene) -> Iterator[Flow]:
+def flow(gl: LocalGitLab, shared_scene: Scene) -> Iterator[Flow]:
     body = {"name": "Previews", "redirect_uri": CALLBACK, "scopes": SCOPES}
-    application = scene.root.post("/applications", json=body).json()
+    application = shared_scene.root.post("/applications", json=body).json()
     with httpx.Client(base_url=gl.url) as browser:
         yield Flow(browser, application, secrets.token_urlsafe(48))
 
@@ -88,20 +88,20 @@ def test_discovery_names_the_endpoints(gl: LocalGitLab) -> None:
     assert httpx.get(found["jwks_uri"]).json()["keys"][0]["alg"] == "RS256"
 
 
-def test_one_signs_in_and_is_known(flow: Flow, gl: LocalGitLab, scene: Scene) -> None:
+def test_one_signs_in_and_is_known(flow: Flow, gl: LocalGitLab, shared_scene: Scene) -> None:
     back = flow.sign_in()
     assert back["state"] == "st4te"
     tokens = flow.redeem(back["code"]).json()
     assert tokens["token_type"] == "Bearer"
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     info = httpx.get(f"{gl.url}/oauth/userinfo", headers=headers).json()
-    assert (info["sub"], info["nickname"]) == (str(scene.seeder.developer.id), "dana")
-    assert httpx.get(f"{gl.url}/api/v4{scene.path}", headers=headers).status_code == 200
-    write = httpx.post(f"{gl.url}/api/v4{scene.mr_path}/notes", json={"body": "x"}, headers=headers)
+    assert (info["sub"], info["nickname"]) == (str(shared_scene.seeder.developer.id), "dana")
+    assert httpx.get(f"{gl.url}/api/v4{shared_scene.path}", headers=headers).status_code == 200
+    write = httpx.post(f"{gl.url}/api/v4{shared_scene.mr_path}/notes", json={"body": "x"}, headers=headers)
     assert write.status_code == 403
 
 
-def test_the_id_token_is_signed_for_the_client(flow: Flow, gl: LocalGitLab, scene: Scene) -> None:
+def test_the_id_token_is_signed_for_the_client(flow: Flow, gl: LocalGitLab, shared_scene: Scene) -> None:
     token = flow.redeem(flow.sign_in()["code"]).json()["id_token"]
     head, claims, signature = token.split(".")
     (key,) = httpx.get(f"{gl.url}/oauth/discovery/keys").json()["keys"]
@@ -111,7 +111,7 @@ def test_the_id_token_is_signed_for_the_client(flow: Flow, gl: LocalGitLab, scen
     numbers.public_key().verify(from_base64(signature), signed, padding.PKCS1v15(), hashes.SHA256())
     said = json.loads(from_base64(claims))
     assert (said["iss"], said["aud"]) == (gl.url, flow.application["application_id"])
-    assert (said["nonce"], said["sub"]) == ("n0nce", str(scene.seeder.developer.id))
+    assert (said["nonce"], said["sub"]) == ("n0nce", str(shared_scene.seeder.developer.id))
     assert said["exp"] > said["iat"]
 
 
@@ -178,6 +178,6 @@ def test_a_token_is_refreshed_and_revoked(flow: Flow, gl: LocalGitLab) -> None:
     assert known(second["access_token"]) == 401
 
 
-def test_only_the_administrator_registers_applications(scene: Scene) -> None:
+def test_only_the_administrator_registers_applications(shared_scene: Scene) -> None:
     body = {"name": "x", "redirect_uri": CALLBACK, "scopes": SCOPES}
-    assert scene.service.post("/applications", json=body).status_code == 403
+    assert shared_scene.service.post("/applications", json=body).status_code == 403

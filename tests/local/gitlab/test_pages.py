@@ -53,11 +53,13 @@ def test_the_lists_lead_to_the_merge_request(scene: Scene, browser: httpx.Client
 
 
 def test_a_note_is_shown_as_markdown(scene: Scene, browser: httpx.Client) -> None:
-    body = "<!-- hidden -->\n**bold**\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n<details><summary>Log</summary>\n\n```\n<x>\n```\n</details>"
+    table = "| a | b |\n|---|--:|\n| 1 | 2 |"
+    folded = "<details><summary>Log</summary>\n\n```\n<x>\n```\n</details>"
+    body = f"<!-- a marker -->\n**bold**\n\n{table}\n\n{folded}"
     note = scene.service.post(f"{scene.mr_path}/notes", json={"body": body}).json()
     scene.service.post(f"{scene.mr_path}/notes/{note['id']}/award_emoji", json={"name": "eyes"})
     page = browser.get(scene.mr.web_url).text
-    assert "hidden" not in page
+    assert "a marker" not in page
     assert "<strong>bold</strong>" in page
     assert '<td class="right">2</td>' in page
     assert "<details><summary>Log</summary>" in page

@@ -28,46 +28,48 @@ def test_a_token_works_as_header_and_as_bearer(gl: LocalGitLab) -> None:
         assert httpx.get(f"{gl.url}/api/v4/user", headers=headers).json()["username"] == "root"
 
 
-def test_a_token_tells_its_own_scopes(scene: Scene) -> None:
-    headers = token_with(scene, "read_repository")
-    shown = scene.root.get("/personal_access_tokens/self", headers=headers)
+def test_a_token_tells_its_own_scopes(shared_scene: Scene) -> None:
+    headers = token_with(shared_scene, "read_repository")
+    shown = shared_scene.root.get("/personal_access_tokens/self", headers=headers)
     assert (shown.status_code, shown.json()["scopes"]) == (200, ["read_repository"])
 
 
-def test_reading_needs_read_api_and_writing_api(scene: Scene) -> None:
-    read, none = token_with(scene, "read_api"), token_with(scene, "read_repository")
-    assert scene.root.get(scene.mr_path, headers=read).status_code == 200
+def test_reading_needs_read_api_and_writing_api(shared_scene: Scene) -> None:
+    read, none = token_with(shared_scene, "read_api"), token_with(shared_scene, "read_repository")
+    assert shared_scene.root.get(shared_scene.mr_path, headers=read).status_code == 200
     for answer in (
-        scene.root.post(f"{scene.mr_path}/notes", json={"body": "x"}, headers=read),
-        scene.root.get(scene.mr_path, headers=none),
+        shared_scene.root.post(f"{shared_scene.mr_path}/notes", json={"body": "x"}, headers=read),
+        shared_scene.root.get(shared_scene.mr_path, headers=none),
     ):
         assert answer.status_code == 403
         assert answer.json()["error"] == "insufficient_scope"
-    raw = f"{scene.path}/repository/files/app.py/raw?ref=feature"
-    assert scene.root.get(raw, headers=none).text == "two\n"
+    raw = f"{shared_scene.path}/repository/files/app.py/raw?ref=feature"
+    assert shared_scene.root.get(raw, headers=none).text == "two\n"
 
 
-def test_a_revoked_token_says_so(scene: Scene) -> None:
-    headers = token_with(scene, "api")
-    scene.root.delete(f"/personal_access_tokens/{headers['id']}")
-    answer = scene.root.get("/user", headers=headers)
+def test_a_revoked_token_says_so(shared_scene: Scene) -> None:
+    headers = token_with(shared_scene, "api")
+    shared_scene.root.delete(f"/personal_access_tokens/{headers['id']}")
+    answer = shared_scene.root.get("/user", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
 
 
-def test_a_token_may_lose_its_scopes(scene: Scene, gl: LocalGitLab) -> None:
-    headers = token_with(scene, "api")
-    body = {"token": headers["PRIVATE-TOKEN"], "scopes": ["read_api"]}
+def test_a_token_may_lose_its_scopes(shared_scene: Scene, gl: LocalGitLab) -> None:
+    headers = token_with(shared_scene, "api")
+    gl.set_token_scopes(headers["PRIVATE-TOKEN"], ["read_api"])
+    refused = shared_scene.root.post(f"{shared_scene.mr_path}/notes", json={"body": "x"}, headers=headers)
+    assert refused.status_code == 403
+    body = {"token": headers["PRIVATE-TOKEN"], "scopes": []}
     admin = {"PRIVATE-TOKEN": gl.root_token}
     httpx.post(f"{gl.url}/-/local/token_scopes", json=body, headers=admin).raise_for_status()
-    refused = scene.root.post(f"{scene.mr_path}/notes", json={"body": "x"}, headers=headers)
-    assert refused.status_code == 403
+    assert shared_scene.root.get("/user", headers=headers).status_code == 403
 
 
-def test_a_project_has_a_number_and_an_encoded_path(scene: Scene) -> None:
-    by_path = scene.service.get(f"/projects/{scene.project.path.replace('/', '%2F')}")
-    assert by_path.json()["id"] == scene.project.id
-    assert by_path.json()["path_with_namespace"] == scene.project.path
-    missing = scene.service.get("/projects/no%2Fsuch")
+def test_a_project_has_a_number_and_an_encoded_path(shared_scene: Scene) -> None:
+    by_path = shared_scene.service.get(f"/projects/{shared_scene.project.path.replace('/', '%2F')}")
+    assert by_path.json()["id"] == shared_scene.project.id
+    assert by_path.json()["path_with_namespace"] == shared_scene.project.path
+    missing = shared_scene.service.get("/projects/no%2Fsuch")
     assert (missing.status_code, missing.json()) == (404, {"message": "404 Project Not Found"})
 
 
@@ -77,26 +79,26 @@ def test_a_private_project_is_not_found_by_others(scene: Scene, gl: LocalGitLab)
     assert scene.reporter.get(scene.path).status_code == 200
 
 
-def test_unknown_addresses_and_methods_are_refused(scene: Scene) -> None:
-    nowhere = scene.service.get(f"{scene.path}/no_such_thing")
+def test_unknown_addresses_and_methods_are_refused(shared_scene: Scene) -> None:
+    nowhere = shared_scene.service.get(f"{shared_scene.path}/no_such_thing")
     assert (nowhere.status_code, nowhere.json()) == (404, {"error": "404 Not Found"})
-    assert scene.service.delete("/user").status_code == 405
+    assert shared_scene.service.delete("/user").status_code == 405
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'"x"'])
-def test_a_body_that_is_no_object_is_a_400(scene: Scene, content: bytes) -> None:
+def test_a_body_that_is_no_object_is_a_400(shared_scene: Scene, content: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = scene.service.post(f"{scene.mr_path}/notes", content=content, headers=headers)
+    answer = shared_scene.service.post(f"{shared_scene.mr_path}/notes", content=content, headers=headers)
     assert answer.status_code == 400
 
 
-def test_forms_are_as_good_as_json(scene: Scene) -> None:
-    answer = scene.service.post(f"{scene.mr_path}/notes", data={"body": "from a form"})
+def test_forms_are_as_good_as_json(shared_scene: Scene) -> None:
+    answer = shared_scene.service.post(f"{shared_scene.mr_path}/notes", data={"body": "from a form"})
     assert answer.json()["body"] == "from a form"
 
 
-def test_numbers_that_are_none_are_a_400(scene: Scene) -> None:
-    answer = scene.service.get(f"{scene.path}/merge_requests/x")
+def test_numbers_that_are_none_are_a_400(shared_scene: Scene) -> None:
+    answer = shared_scene.service.get(f"{shared_scene.path}/merge_requests/x")
     assert (answer.status_code, answer.json()) == (400, {"error": "iid is invalid"})
 
 
@@ -115,24 +117,24 @@ def test_lists_come_in_pages_with_links(scene: Scene) -> None:
     assert seen == list("01234")
 
 
-def test_projects_are_listed_by_keyset_too(scene: Scene) -> None:
-    scene.seeder.project("one-more-a")
-    scene.seeder.project("one-more-b")
+def test_projects_are_listed_by_keyset_too(shared_scene: Scene) -> None:
+    shared_scene.seeder.project("one-more-a")
+    shared_scene.seeder.project("one-more-b")
     query: dict[str, str | int] = {"pagination": "keyset", "order_by": "id", "sort": "asc", "per_page": 1}
-    first = scene.service.get("/projects", params=query)
+    first = shared_scene.service.get("/projects", params=query)
     assert "x-total" not in first.headers
     following = re.search(r'<([^>]+)>; rel="next"', first.headers["Link"])
     assert following
-    assert scene.service.get(following.group(1)).json()[0]["id"] > first.json()[0]["id"]
+    assert shared_scene.service.get(following.group(1)).json()[0]["id"] > first.json()[0]["id"]
 
 
-def test_a_page_has_at_most_a_hundred(scene: Scene) -> None:
-    answer = scene.service.get(f"{scene.mr_path}/notes", params={"per_page": 1000})
+def test_a_page_has_at_most_a_hundred(shared_scene: Scene) -> None:
+    answer = shared_scene.service.get(f"{shared_scene.mr_path}/notes", params={"per_page": 1000})
     assert answer.headers["x-per-page"] == "100"
 
 
-def test_answers_tell_the_rate_limit(scene: Scene) -> None:
-    answer = scene.service.get("/user")
+def test_answers_tell_the_rate_limit(shared_scene: Scene) -> None:
+    answer = shared_scene.service.get("/user")
     assert int(answer.headers["RateLimit-Remaining"]) < int(answer.headers["RateLimit-Limit"])
 
 
@@ -147,15 +149,15 @@ def test_files_are_read_at_a_commit(scene: Scene) -> None:
     assert nowhere.json() == {"message": "404 Commit Not Found"}
 
 
-def test_branches_commits_and_comparisons(scene: Scene) -> None:
-    branches = scene.service.get(f"{scene.path}/repository/branches").json()
+def test_branches_commits_and_comparisons(shared_scene: Scene) -> None:
+    branches = shared_scene.service.get(f"{shared_scene.path}/repository/branches").json()
     assert [branch["name"] for branch in branches] == ["feature", "main"]
-    commit = scene.service.get(f"{scene.path}/repository/commits/feature").json()
-    assert (commit["id"], commit["title"]) == (scene.mr.sha, "Second")
-    compared = scene.service.get(
-        f"{scene.path}/repository/compare", params={"from": "main", "to": "feature"}
+    commit = shared_scene.service.get(f"{shared_scene.path}/repository/commits/feature").json()
+    assert (commit["id"], commit["title"]) == (shared_scene.mr.sha, "Second")
+    compared = shared_scene.service.get(
+        f"{shared_scene.path}/repository/compare", params={"from": "main", "to": "feature"}
     ).json()
-    assert [item["id"] for item in compared["commits"]] == [scene.mr.sha]
+    assert [item["id"] for item in compared["commits"]] == [shared_scene.mr.sha]
     assert [item["new_path"] for item in compared["diffs"]] == ["app.py"]
 
 

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -214,6 +215,13 @@ def fail_until(scene: Scene, hook: str, receiver: Receiver, count: int) -> None:
         deliveries(scene, hook, before + number)
 
 
+def pause(scene: Scene, hook: str) -> float:
+    """Seconds from the last delivery to the end of the pause that it caused."""
+    newest = scene.service.get(f"{hook}/events").json()[0]
+    until = datetime.fromisoformat(scene.service.get(hook).json()["disabled_until"])
+    return (until - datetime.fromisoformat(newest["created_at"])).total_seconds()
+
+
 def test_four_failures_in_a_row_pause_a_hook_for_growing_times(
     scene: Scene, receiver: Receiver, quick_pauses: LocalGitLab
 ) -> None:
@@ -224,15 +232,16 @@ def test_four_failures_in_a_row_pause_a_hook_for_growing_times(
     quick_pauses.settings.webhook_pause_seconds = 0.2
     comment(scene)
     deliveries(scene, hook, 4)
-    shown = scene.service.get(hook).json()
-    assert shown["alert_status"] == "temporarily_disabled"
-    assert shown["disabled_until"]
+    assert scene.service.get(hook).json()["alert_status"] == "temporarily_disabled"
+    first = pause(scene, hook)
     comment(scene)
     assert len(deliveries(scene, hook, 4)) == 4
+    fail_until(scene, hook, receiver, 1)
+    assert pause(scene, hook) > first * 1.5
     receiver.answer = 200
     eventually(lambda: scene.service.get(hook).json()["alert_status"] == "executable")
     comment(scene)
-    deliveries(scene, hook, 5)
+    deliveries(scene, hook, 6)
     assert scene.service.get(hook).json()["disabled_until"] is None
 
 

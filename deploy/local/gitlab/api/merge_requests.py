@@ -243,6 +243,26 @@ async def commits(call: Call) -> Any:
     return call.page(present_ones, lambda item: present.commit(call.lab, project, item))
 
 
+@routes.route("GET /projects/:id/merge_requests/:iid/versions", who="anyone")
+async def versions(call: Call) -> Any:
+    """Every head that it had, newest first, with the base that holds now."""
+    merge_request = call.merge_request(call.project())
+    heads = list(enumerate(merge_request.versions, 1))
+    return call.page(
+        heads[::-1],
+        lambda item: {
+            "id": item[0],
+            "head_commit_sha": item[1],
+            "base_commit_sha": merge_request.base_sha,
+            "start_commit_sha": merge_request.start_sha,
+            "created_at": merge_request.created_at,
+            "merge_request_id": merge_request.id,
+            "state": "collected",
+            "real_size": "1",
+        },
+    )
+
+
 @routes.route("GET /projects/:id/merge_requests/:iid/pipelines", who="anyone")
 async def pipelines(call: Call) -> Any:
     project = call.project()

@@ -1,0 +1,121 @@
+"""The statements that every step makes, put together once: to build one costs more than to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Select, Table, Update, bindparam, case, or_, select, update
+
+from orchestrator import tables as t
+from orchestrator.preview import PENDING, State, Step
+from orchestrator.records import Kind
+
+TABLES: Mapping[Kind, Table] = {
+    Kind.DELIVERY: t.delivery,
+    Kind.DEPLOYMENT: t.deployment,
+    Kind.ACCOUNT: t.account,
+    Kind.REPORT: t.report_state,
+}
+
+
+def key(table: Table) -> Column[int]:
+    """The column by which a row that can be due is known."""
+    return table.c.preview_id if table is t.report_state else table.c.id
+
+
+def _is_free(table: Table) -> Any:
+    is_unclaimed = or_(table.c.claimed_until.is_(None), table.c.claimed_until <= bindparam("now"))
+    return (table.c.due_at <= bindparam("now")) & is_unclaimed
+
+
+#: Rows that are due at ``now`` and not being looked at, the longest due first.
+DUE: Mapping[Kind, Select[Any]] = {
+    kind: select(key(table), table.c.due_at)
+    .where(_is_free(table))
+    .order_by(table.c.due_at)
+    .limit(bindparam("most"))
+    for kind, table in TABLES.items()
+}
+#: The claim that an earlier holder left behind on row ``row_id``; no row when it cannot be claimed.
+ABANDONED: Mapping[Kind, Select[Any]] = {
+    kind: select(table.c.claim).where(key(table) == bindparam("row_id"), _is_free(table))
+    for kind, table in TABLES.items()
+}
+#: Claim row ``row_id``.
+TAKE: Mapping[Kind, Update] = {
+    kind: update(table)
+    .where(key(table) == bindparam("row_id"), _is_free(table))
+    .values(claim=bindparam("token"), claimed_until=bindparam("until"))
+    for kind, table in TABLES.items()
+}
+#: A row when ``token`` is the claim on ``row_id``.
+HELD: Mapping[Kind, Select[Any]] = {
+    kind: select(key(table)).where(key(table) == bindparam("row_id"), table.c.claim == bindparam("token"))
+    for kind, table in TABLES.items()
+}
+#: A row when ``account_id`` is leased to ``preview_id`` under ``fence``.
+LEASED = select(t.account.c.id).where(
+    t.account.c.id == bindparam("account_id"),
+    t.account.c.fence == bindparam("fence"),
+    t.account.c.preview_id == bindparam("preview_id"),
+)
+
+PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
+PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
+PREVIEW_OF = select(t.preview).where(
+    t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
+)
+
+_DEPLOYMENTS = select(t.deployment, t.preview.c.iid, t.preview.c.project_id).join(
+    t.preview, t.preview.c.id == t.deployment.c.preview_id
+)
+DEPLOYMENT = _DEPLOYMENTS.where(t.deployment.c.id == bindparam("id"))
+_OF_PREVIEW = _DEPLOYMENTS.where(t.deployment.c.preview_id == bindparam("preview_id")).order_by(
+    t.deployment.c.id.desc()
+)
+DEPLOYMENTS_OF = _OF_PREVIEW.limit(bindparam("most"))
+_IS_UNSETTLED = or_(
+    t.deployment.c.state.in_([*PENDING, State.LIVE]),
+    # An ended deployment that is still due has something left to tidy.
+    t.deployment.c.due_at.is_not(None),
+)
+UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED)
+UNSETTLED_OF = _OF_PREVIEW.where(_IS_UNSETTLED)
+WAITING = (
+    select(t.deployment.c.id)
+    .where(t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT)
+    .limit(1)
+)
+
+ACCOUNTS = select(t.account).order_by(t.account.c.name)
+ACCOUNT = select(t.account).where(t.account.c.id == bindparam("id"))
+ACCOUNT_OF = select(t.account).where(t.account.c.preview_id == bindparam("preview_id"))
+
+#: Tell GitLab of ``preview_id`` at ``at``, or earlier if that was planned.
+MARK_REPORT = (
+    update(t.report_state)
+    .where(t.report_state.c.preview_id == bindparam("which"))
+    .values(
+        due_at=case(
+            (t.report_state.c.due_at < bindparam("at"), t.report_state.c.due_at), else_=bindparam("at")
+        ),
+        version=t.report_state.c.version + 1,
+    )
+)
+TOLD = select(t.report_state).where(t.report_state.c.preview_id == bindparam("preview_id"))
+
+
+def _guarded(table: Table) -> Any:
+    return update(table).where(table.c.id == bindparam("row_id"), table.c.version == bindparam("old_version"))
+
+
+#: Write a row of ``old_version``; the values are given as parameters.
+PUT: Mapping[Kind, Update] = {
+    Kind.DEPLOYMENT: _guarded(t.deployment),
+    Kind.ACCOUNT: _guarded(t.account),
+}
+#: The same, provided that ``token`` is still the claim on it.
+PUT_CLAIMED: Mapping[Kind, Update] = {
+    kind: statement.where(TABLES[kind].c.claim == bindparam("token")) for kind, statement in PUT.items()
+}
