@@ -73,6 +73,9 @@ class _Inline:
         self._waiting: list[Due] = []
         self._runner = Runner(parts, self._waiting.extend)
 
+    def close(self) -> None:
+        self._runner.close()
+
     def run_until(self, is_so: Any) -> None:
         deadline = time.monotonic() + 30.0
         while not is_so() and time.monotonic() < deadline:
@@ -118,7 +121,8 @@ def count_calls() -> None:
             print(f"  {sum(made.values())} calls to {twin}: {shown}")
         print(f"  {sum(statements.values())} SQL statements: {dict(statements.most_common())}")
         print(f"  {cpu * 1000:.0f} ms of CPU time in one process (the polling of this benchmark included)")
-        parts.store.close()
+        queue.close()
+        parts.close()
 
 
 def _is_live(parts: Parts, path: str, iid: int) -> bool:

@@ -66,6 +66,7 @@ class Stack:
         self._tools = tools
         self._overrides = dict(overrides or {})
         self._toolforge_options = toolforge_options
+        self._commands: dict[str, tuple[list[str], Mapping[str, str] | None]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         #: Set once it has started.
         self.parts: Parts
@@ -175,6 +176,7 @@ class Stack:
         self._wait("web", lambda: _answers(f"http://127.0.0.1:{web_port}/readyz"))
 
     def _spawn(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
+        self._commands[name] = (command, environment)
         with (self._state / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
@@ -226,10 +228,15 @@ class Stack:
         self._processes[name].kill()
         self._processes[name].wait()
 
+    def start_again(self, name: str) -> None:
+        """Start a process that was killed."""
+        self._spawn(name, *self._commands[name])
+
     def stop(self) -> None:
         """End all processes, those that use others first, and wait until each is gone."""
-        if hasattr(self, "seeder"):
-            self.seeder.close()
+        for part in ("seeder", "parts"):
+            if hasattr(self, part):
+                getattr(self, part).close()
         for name in sorted(self._processes, key=_stop_order):
             process = self._processes.pop(name)
             with suppress(ProcessLookupError):

@@ -69,6 +69,12 @@ class Parts:
         """Redis; nothing in it has to last."""
         return Redis.from_url(self.settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
+    def close(self) -> None:
+        """Close the connections of everything that was made."""
+        for name in ("store", "gitlab", "toolforge", "redis"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
     def migrate(self) -> None:
         """Bring the database to the newest form; a new one is made."""
         config = Config()

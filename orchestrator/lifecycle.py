@@ -57,7 +57,7 @@ class Lifecycle:
     def observe(self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float) -> list[Due]:
         """Make the preview what the merge request, as GitLab shows it now, asks for; closes the delivery."""
         with self._store.write() as tx:
-            if not tx.holds(claim):
+            if not tx.holds(claim, now):
                 return []
             change = _Change(tx, self._policy, now, who=seen.author)
             result = change.observe(delivery, seen)
@@ -72,7 +72,7 @@ class Lifecycle:
         `/preview` counts for the commit that the comment was written under, and for no later one.
         """
         with self._store.write() as tx:
-            if not tx.holds(claim):
+            if not tx.holds(claim, now):
                 return [], False
             change = _Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")))
             result, was_done = change.command(delivery, seen, verb)

@@ -49,9 +49,20 @@ TAKE: Mapping[Kind, Update] = {
     .values(claim=bindparam("token"), claimed_until=bindparam("until"))
     for kind, table in TABLES.items()
 }
-#: A row when ``token`` is the claim on ``row_id``.
+#: A row when ``token`` is the claim on ``row_id`` and lasts beyond ``now``.
 HELD: Mapping[Kind, Select[Any]] = {
-    kind: select(key(table)).where(key(table) == bindparam("row_id"), table.c.claim == bindparam("token"))
+    kind: select(key(table)).where(
+        key(table) == bindparam("row_id"),
+        table.c.claim == bindparam("token"),
+        table.c.claimed_until > bindparam("now"),
+    )
+    for kind, table in TABLES.items()
+}
+#: Let the claim ``token`` on ``row_id`` last until ``until``.
+RENEW: Mapping[Kind, Update] = {
+    kind: update(table)
+    .where(key(table) == bindparam("row_id"), table.c.claim == bindparam("token"))
+    .values(claimed_until=bindparam("until"))
     for kind, table in TABLES.items()
 }
 #: A row when ``account_id`` is leased to ``preview_id`` under ``fence``.

@@ -116,10 +116,15 @@ class Tx:
         claimed = at | {"token": claim.token, "until": claim.until}
         return claim if self._connection.execute(sql.TAKE[kind], claimed).rowcount else None
 
-    def holds(self, claim: Claim) -> bool:
-        """True while nobody else was given the row; what was claimed may be acted on and recorded."""
-        held = {"row_id": claim.id, "token": claim.token}
+    def holds(self, claim: Claim, now: float) -> bool:
+        """True while the claim lasts and nobody else was given the row."""
+        held = {"row_id": claim.id, "token": claim.token, "now": now}
         return self._connection.scalar(sql.HELD[claim.kind], held) is not None
+
+    def renew(self, claim: Claim, *, until: float) -> bool:
+        """Let the claim last until `until`; False when it was given to somebody else."""
+        renewed = {"row_id": claim.id, "token": claim.token, "until": until}
+        return bool(self._connection.execute(sql.RENEW[claim.kind], renewed).rowcount)
 
     def drop_claim(self, claim: Claim, *, due_at: float | None = None) -> None:
         """Give the row back as it is; with `due_at` also say when to look again, if it still wants that."""
@@ -241,15 +246,8 @@ class Tx:
         rows = self._connection.execute(sql.UNSETTLED_OF, {"preview_id": preview_id})
         return [deployment_from(row) for row in rows]
 
-    def may_act(self, claim: Claim, deployment: Deployment | None = None) -> bool:
-        """True while the claim is held and, for a deployment, its account is leased to its preview.
-
-        The lease counts only under the fencing number that the deployment was given.
-        """
-        if not self.holds(claim):
-            return False
-        if deployment is None:
-            return True
+    def lease_is_current(self, deployment: Deployment) -> bool:
+        """True while the account is leased to its preview under the deployment's fencing number."""
         leased = {
             "account_id": deployment.account_id,
             "fence": deployment.fence,

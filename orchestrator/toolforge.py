@@ -202,6 +202,12 @@ class Toolforge:
         finally:
             idle.append(client)
 
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        for clients in self._idle.values():
+            while clients:
+                clients.pop().close()
+
     def _connect(self, tool: str, certificate: Certificate) -> AccountClient:
         kubeconfig = Kubeconfig(
             current_server=self._gateway_url,
@@ -223,6 +229,10 @@ class AccountClient:
     def __init__(self, client: ToolforgeClient, tool: str) -> None:
         self._client = client
         self.tool = tool
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.session.close()
 
     # --- builds-api -----------------------------------------------------------------------------------
 

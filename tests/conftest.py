@@ -17,4 +17,4 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     made = Parts(load_settings(database_url=f"sqlite:///{tmp_path / 'test.db'}"))
     made.migrate()
     yield made
-    made.store.close()
+    made.close()

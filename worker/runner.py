@@ -17,16 +17,15 @@ from orchestrator.records import Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError, Unreachable
 from worker import build, deliveries, deploy, reports, smoke, teardown
+from worker.claims import CLAIM_SECONDS, ActiveClaims
 from worker.step import Overtaken, Site
 
 log = logging.getLogger(__name__)
 
-#: A claim outlives the longest single effect; a killed worker costs at most this.
-CLAIM_SECONDS = 90.0
-#: Effects are not begun in the last part of a claim.
-_EFFECT_SECONDS = 65.0
 #: One message takes a row at most this many steps on, so that others get their turn.
 _STEPS = 8
+#: An effect is begun only while its claim lasts at least this long.
+_MARGIN_SECONDS = 3.0
 _REPORT_BACKOFF = 5.0
 
 _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
@@ -65,12 +64,17 @@ class Runner:
         self._parts = parts
         self._say = say
         self._clock = clock
+        self._claims = ActiveClaims(parts.store, clock=clock)
         self._take: Mapping[Kind, Callable[[Claim], list[Due]]] = {
             Kind.DEPLOYMENT: self._deployment,
             Kind.ACCOUNT: self._account,
             Kind.DELIVERY: self._delivery,
             Kind.REPORT: self._report,
         }
+
+    def close(self) -> None:
+        """Let go of what runs beside the steps."""
+        self._claims.close()
 
     def look(self, kind: Kind, row_id: int) -> None:
         """Take the row's step if it is due and nobody else does; then its next ones while they are due."""
@@ -95,7 +99,8 @@ class Runner:
         if claim is None:
             return []
         try:
-            return self._take[kind](claim)
+            with self._claims.keep(claim):
+                return self._take[kind](claim)
         except (Overtaken, Conflict) as reason:
             log.info("%s %s: %s", kind, row_id, reason)
             return self._give_back(claim, self._clock())
@@ -111,20 +116,27 @@ class Runner:
 
     def _guard(self, claim: Claim, deployment: Deployment | None = None) -> Callable[[], None]:
         def check() -> None:
-            if self._clock() > claim.until - CLAIM_SECONDS + _EFFECT_SECONDS:
-                raise Overtaken("the step took too long to begin another effect")
+            now = self._clock()
             with self._parts.store.read() as tx:
-                if not tx.may_act(claim, deployment):
-                    raise Overtaken("the row, or the lease of its account, is somebody else's by now")
+                is_held = tx.holds(claim, now + _MARGIN_SECONDS)
+                is_leased = deployment is None or tx.lease_is_current(deployment)
+            if not is_leased:
+                raise Overtaken("the lease of the account is over")
+            if not is_held and not self._renew(claim, now):
+                raise Overtaken("somebody else looks at the row by now")
 
         return check
+
+    def _renew(self, claim: Claim, now: float) -> bool:
+        with self._parts.store.write() as tx:
+            return tx.renew(claim, until=now + CLAIM_SECONDS)
 
     # --- deployments ----------------------------------------------------------------------------------
 
     def _deployment(self, claim: Claim) -> list[Due]:
         with self._parts.store.read() as tx:
             deployment = tx.deployment(claim.id)
-            place = self._place(tx, claim, deployment)
+            place = self._place(tx, deployment)
         outcome: Outcome
         try:
             outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
@@ -155,9 +167,9 @@ class Runner:
             )
             return _STEPS_TAKEN_BY[deployment.step](site)
 
-    def _place(self, tx: Tx, claim: Claim, deployment: Deployment) -> _Place | None:
+    def _place(self, tx: Tx, deployment: Deployment) -> _Place | None:
         """The rows around the deployment; None when its account is not its preview's any more."""
-        if deployment.account_id is None or not tx.may_act(claim, deployment):
+        if deployment.account_id is None or not tx.lease_is_current(deployment):
             return None
         preview = tx.preview(deployment.preview_id)
         return _Place(

@@ -100,7 +100,10 @@ class Seeder:
     def api(self, method: str, path: str, /, *, token: str = "", **body: Any) -> Any:
         """One REST call as the administrator (or with a token); the parsed answer, or SeedError."""
         headers = {"PRIVATE-TOKEN": token} if token else {}
-        answer = self._client.request(method, path, json=body or None, headers=headers)
+        try:
+            answer = self._client.request(method, path, json=body or None, headers=headers)
+        except httpx.HTTPError as problem:
+            raise SeedError(f"{method} {path}: {problem}") from problem
         if answer.is_error:
             raise SeedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
         return answer.json() if answer.content else None

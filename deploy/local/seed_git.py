@@ -26,9 +26,30 @@ def worktree() -> Iterator[Path]:
         yield tree
 
 
-def git(tree: Path, *arguments: str, check: bool = True, stdin: str | None = None) -> str | None:
-    """Run git, with nobody's own configuration; its output, or None when it may fail and did."""
-    surroundings = {
+def git(
+    tree: Path, *arguments: str, check: bool = True, stdin: str | None = None, as_user: bool = False
+) -> str | None:
+    """Run git; its output, or None when it may fail and did. SeedError when it must not.
+
+    Nobody's own configuration plays a part, but for `as_user`: a repository that lies elsewhere is reached as
+    whoever runs this reaches it (credentials, proxies, `safe.directory`).
+    """
+    surroundings = _users_environment() if as_user else _clean_environment(tree)
+    done = subprocess.run(
+        ["git", *arguments], cwd=tree, env=surroundings, input=stdin, capture_output=True, text=True
+    )
+    if done.returncode and check:
+        raise SeedError(f"git {arguments[0]}: {_without_tokens(done.stderr.strip())}")
+    return None if done.returncode else done.stdout.strip()
+
+
+def _users_environment() -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+
+
+def _clean_environment(tree: Path) -> dict[str, str]:
+    return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(tree),
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -39,15 +60,6 @@ def git(tree: Path, *arguments: str, check: bool = True, stdin: str | None = Non
         "GIT_COMMITTER_NAME": _AUTHOR["GIT_AUTHOR_NAME"],
         "GIT_COMMITTER_EMAIL": _AUTHOR["GIT_AUTHOR_EMAIL"],
     }
-    # Certificates and proxies are the machine's business, for repositories that lie elsewhere.
-    passed = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "GIT_SSL_CAINFO", "SSL_CERT_FILE")
-    surroundings |= {key: os.environ[key] for key in passed if key in os.environ}
-    done = subprocess.run(
-        ["git", *arguments], cwd=tree, env=surroundings, input=stdin, capture_output=True, text=True
-    )
-    if done.returncode and check:
-        raise SeedError(f"git {arguments[0]}: {_without_tokens(done.stderr.strip())}")
-    return None if done.returncode else done.stdout.strip()
 
 
 def _without_tokens(text: str) -> str:
@@ -77,15 +89,18 @@ def commit(tree: Path, message: str) -> None:
 
 def fetch(tree: Path, address: str, ref: str) -> None:
     """Bring `ref` over as FETCH_HEAD; the end of a shallow repository's history is taken as it is."""
-    if ref.startswith("-") or address.startswith("-"):
-        raise SeedError(f"{ref if ref.startswith('-') else address} is no name of a repository or commit")
-    if git(tree, "fetch", "--quiet", "--no-tags", "--update-shallow", address, ref, check=False) is None:
-        # A short commit id, or one that the server does not give out by itself: ask for everything.
-        git(tree, "fetch", "--quiet", "--update-shallow", address, "+refs/heads/*:refs/remotes/source/*")
-        found = git(tree, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
-        if not found:
-            raise SeedError(f"{shown(address)} has no branch, tag or commit {ref!r}")
-        (tree / ".git" / "FETCH_HEAD").write_text(f"{found}\n")
+    for name in (ref, address):
+        if name.startswith("-"):
+            raise SeedError(f"{name} is no name of a repository or commit")
+    usual = ("fetch", "--quiet", "--no-tags", "--update-shallow", address)
+    if git(tree, *usual, ref, check=False, as_user=True) is not None:
+        return
+    # A short commit id, or one that the server does not give out by itself: ask for everything.
+    git(tree, *usual, "+refs/heads/*:refs/remotes/source/*", as_user=True)
+    found = git(tree, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    if not found:
+        raise SeedError(f"{shown(address)} has no branch, tag or commit {ref!r}")
+    (tree / ".git" / "FETCH_HEAD").write_text(f"{found}\n")
 
 
 def head_and_base(tree: Path) -> tuple[str, str]:

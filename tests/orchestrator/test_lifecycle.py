@@ -159,8 +159,8 @@ def test_a_worker_whose_claim_was_taken_over_cannot_record(world: World) -> None
         world.lifecycle.record(frozen, before, out.BuildStarted("late"), world.now)
     assert world.deployment() == before
     with world.store.read() as tx:
-        assert not tx.may_act(frozen)
-        assert tx.may_act(taken_over)
+        assert not tx.holds(frozen, world.now)
+        assert tx.holds(taken_over, world.now)
 
 
 def test_a_preview_ends_when_its_time_is_over(world: World) -> None:

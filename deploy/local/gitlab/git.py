@@ -118,6 +118,8 @@ class Git:
         self, project_id: int, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None
     ) -> bytes:
         """Run git in a project's repository; its output, or GitError."""
+        if any("\0" in argument for argument in arguments):
+            raise GitError("a name with a null byte")
         process = await asyncio.create_subprocess_exec(
             "git",
             f"--git-dir={self.path(project_id)}",

@@ -81,6 +81,8 @@ class LocalGitLab:
         """Listen, in the running loop. AlreadyRunning when the folder is in use, OSError when the port is."""
         self.state.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.state / "lock")
+        # What a killed server left behind must not be taken for this one's.
+        (self.state / "ready.json").unlink(missing_ok=True)
         try:
             lab = self._lab = Lab(self.state)
             _, token = lab.store.root()
@@ -205,9 +207,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def read_ready(state_dir: Path | str) -> dict[str, Any] | None:
-    """What a running server says of itself, or None when none is ready."""
+    """What a running server says of itself, or None when none is ready (or it was killed)."""
     try:
         ready: dict[str, Any] = json.loads((Path(state_dir) / "ready.json").read_text())
-    except FileNotFoundError:
+        os.kill(ready["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return ready

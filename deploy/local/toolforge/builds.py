@@ -137,6 +137,8 @@ class Builds:
     async def clean(self, tool: Tool) -> str:
         """Delete every artifact of the tool's project, aborting on the first failure; builds-api's text."""
         project = tool.project
+        if self._world.faults.take("harbor_down", tool=tool.name, operation="builds"):
+            raise messages_error(500, "Error cleaning up: harbor connection refused")
         if not project.exists:
             raise messages_error(
                 500,

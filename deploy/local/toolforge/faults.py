@@ -2,7 +2,7 @@
 
 A rule matches a tool, an operation (`builds.start`, `jobs.delete`, `*`, glob patterns) and a name (an image
 name, a job's name, an artifact's digest or repository). The first `after` matches pass untouched, the next
-`count` are hit (None = until the rule is taken away).
+`count` are hit (None = until the rule is taken away). Seconds are Toolforge's, so `time_scale` applies.
 
 At the gateway, by operation:
   `slow` (seconds), `status` (status, retry_after, body), `cut_before` (closed without an answer),

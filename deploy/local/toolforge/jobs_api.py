@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -88,8 +89,7 @@ class JobsApi:
     async def flush(self, request: web.Request) -> web.Response:
         """DELETE jobs, which is also DELETE of a job with an empty name: all of them."""
         tool: Tool = self._world.tool_of(request)
-        for name in list(tool.jobs):
-            await self._jobs.delete(tool, name)
+        await asyncio.gather(*(self._jobs.delete(tool, name) for name in list(tool.jobs)))
         return _ok({})
 
     async def get(self, request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class World:
         self.tools = {name: self._load(name) for name in settings.tools}
         self.empty_home = settings.state / "empty-home"
         self.empty_home.mkdir(exist_ok=True)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         #: Set by the server; the time at which the published address answers is theirs to say.
         self.web_port = 0
 
@@ -66,6 +67,10 @@ class World:
                 return False
             await asyncio.sleep(step)
         return True
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """One lock for each thing on disk that several builds may want to make at once."""
+        return self._locks[name]
 
     def tool_of(self, request: web.Request) -> Tool:
         """The account that a request acts on; the gateway has made sure that it may."""

@@ -138,6 +138,9 @@ def test_another_tools_image_may_be_run(account: Account, other: Account) -> Non
 
 def test_a_harbor_that_is_down_looks_like_a_missing_image(account: Account) -> None:
     image = account.built()
+    account.toolforge.faults.add("harbor_down", tool="one", operation="builds", count=2)
+    assert account.builds("GET", "/quotas").status_code == 503
+    assert account.builds("POST", "/clean").status_code == 500
     account.toolforge.faults.add("harbor_down", tool="one", operation="images")
     assert error_of(account.run(image)).startswith("No such image ")
     assert account.run(image).status_code == 200

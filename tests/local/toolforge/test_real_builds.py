@@ -167,6 +167,34 @@ def test_a_static_site_may_name_its_root_and_its_page_for_the_missing(real: Acco
     assert real.visit("/.git/config").status_code == 404
 
 
+@pytest.mark.skipif(shutil.which("php") is None, reason="there is no php here")
+def test_a_php_app_is_run_by_phps_own_server(real: Account, repository) -> None:
+    files = {"public/index.php": "<?php echo 6 * 7;", "composer.json": '{"require": {"php": ">=7"}}'}
+    real.run(real.built(repository(files).url), publish="/")
+    real.ready()
+    assert real.visit().text == "42"
+
+
+@pytest.mark.skipif(shutil.which("bundle") is None, reason="there is no ruby with bundler here")
+def test_a_ruby_app_is_bundled_and_run(real: Account, repository) -> None:
+    head = "HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close"
+    app = "require 'socket'\nserver = TCPServer.new('127.0.0.1', ENV['PORT'].to_i)\nloop do\n"
+    app += f'  c = server.accept\n  c.gets\n  c.print "{head}\\r\\n\\r\\nruby"\n  c.close\nend\n'
+    lock = "GEM\n  specs:\n\nPLATFORMS\n  x86_64-linux\n\nDEPENDENCIES\n\nBUNDLED WITH\n   2.3.15\n"
+    files = {"Gemfile": "# needs nothing\n", "Gemfile.lock": lock, "app.rb": app}
+    source = repository({**files, "Procfile": "web: bundle exec ruby app.rb"})
+    real.run(real.built(source.url), publish="/")
+    real.ready()
+    assert real.visit().text == "ruby"
+    assert "Error: `Gemfile.lock` not found" in failed(real, repository({"Gemfile": ""}).url)
+
+
+@pytest.mark.skipif(shutil.which("php") is not None, reason="there is php here")
+def test_php_without_an_interpreter_is_said_plainly(real: Account, repository) -> None:
+    log = failed(real, repository({"index.php": "<?php"}).url)
+    assert "[Error: This local Toolforge cannot build PHP]" in log
+
+
 @needs_node
 def test_a_node_app_is_built_and_run(real: Account, repository) -> None:
     code = 'require("http").createServer((q, r) => r.end(require("./made.js"))).listen(process.env.PORT)'

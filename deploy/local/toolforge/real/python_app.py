@@ -6,7 +6,6 @@ of the asked version when it is on PATH, else its `python3`, which the log says.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import platform
@@ -21,7 +20,6 @@ from deploy.local.toolforge.real.context import BuildContext, Outcome, remove_tr
 MANAGERS = {"requirements.txt": "pip", "poetry.lock": "Poetry", "uv.lock": "uv"}
 #: Lines that depend on nothing but the index: only then may an environment be shared between builds.
 PLAIN_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._\-\[\], ]*([<>=!~;].*)?$")
-_installing = asyncio.Lock()
 
 
 async def build(context: BuildContext) -> Outcome:
@@ -93,7 +91,7 @@ async def _environment(context: BuildContext, manager: str, interpreter: str, ve
         context.say("Using cached dependencies")
         os.utime(venv / ".complete")
         return venv
-    async with _installing:
+    async with context.world.lock(key):
         if not (venv / ".complete").exists():
             await _fill_shared(context, manager, interpreter, venv)
     return venv
@@ -187,7 +185,7 @@ async def _tool(context: BuildContext, name: str) -> str:
         return found
     venv = context.world.folder("cache", "tools") / name
     program = venv / "bin" / name
-    async with _installing:
+    async with context.world.lock(name):
         if not (venv / ".complete").exists():
             remove_tree(venv)
             context.say(f"Installing {name}")
