@@ -65,11 +65,6 @@ def _show(stack: Stack, console: Console) -> None:
     with Live(console=console, refresh_per_second=4, screen=console.is_terminal) as live:
         while True:
             live.update(Group(head, overview_table(stack.parts.views.overview())))
-            ended = stack.failed()
-            if ended:
-                raise BadInput(
-                    f"{', '.join(ended)} ended unexpectedly; see the folder logs in the state folder"
-                )
             time.sleep(0.4)
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -67,6 +68,9 @@ class Stack:
         self._overrides = dict(overrides or {})
         self._toolforge_options = toolforge_options
         self._commands: dict[str, tuple[list[str], Mapping[str, str] | None]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         #: Set once it has started.
         self.parts: Parts
@@ -174,6 +178,7 @@ class Stack:
         schedule = str(self._state / "celerybeat-schedule")
         self._spawn("beat", [*celery, "beat", "--schedule", schedule, "--pidfile", ""], environment)
         self._wait("web", lambda: _answers(f"http://127.0.0.1:{web_port}/readyz"))
+        self._supervisor.start()
 
     def _spawn(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         self._commands[name] = (command, environment)
@@ -215,25 +220,41 @@ class Stack:
                 )
             time.sleep(0.05)
 
-    def failed(self) -> list[str]:
-        """Names of processes that ended though nobody asked them to."""
-        return [name for name, process in self._processes.items() if process.poll() is not None]
+    def _supervise(self) -> None:
+        """Start again what ends by itself, as any process manager in service does.
+
+        A Celery worker, for one, can end when Redis goes away at a bad moment.
+        """
+        while not self._stopping.wait(0.5):
+            with self._lock:
+                for name, process in list(self._processes.items()):
+                    if process.poll() is not None and not self._stopping.is_set():
+                        self._spawn(name, *self._commands[name])
 
     def pid(self, name: str) -> int:
         """Process id of a part."""
         return self._processes[name].pid
 
-    def kill(self, name: str) -> None:
-        """`kill -9` one process, for those who want to see that it does no harm."""
-        self._processes[name].kill()
-        self._processes[name].wait()
+    def kill(self, name: str, *, and_keep_down: bool = False) -> None:
+        """`kill -9` one process, for those who want to see that it does no harm; it is started again.
+
+        With `and_keep_down` only by :meth:`start_again`.
+        """
+        with self._lock:
+            process = self._processes.pop(name) if and_keep_down else self._processes[name]
+            process.kill()
+            process.wait()
 
     def start_again(self, name: str) -> None:
-        """Start a process that was killed."""
-        self._spawn(name, *self._commands[name])
+        """Start a process that was kept down."""
+        with self._lock:
+            self._spawn(name, *self._commands[name])
 
     def stop(self) -> None:
         """End all processes, those that use others first, and wait until each is gone."""
+        self._stopping.set()
+        if self._supervisor.is_alive():
+            self._supervisor.join()
         for part in ("seeder", "parts"):
             if hasattr(self, part):
                 getattr(self, part).close()

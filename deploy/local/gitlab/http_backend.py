@@ -58,14 +58,20 @@ class HttpBackend:
         if service not in SERVICES or not known:
             return web.Response(status=404, text="Not Found")
         operation = f"git {service.removeprefix('git-')}" if tail in SERVICES else f"git refs {service}"
-        return await answer(self._lab, request, operation, lambda: self._work(request, service, tail))
+        # What a fault may cut off is collected first; else a clone is streamed as it comes.
+        streamed = tail == "git-upload-pack" and not self._lab.faults.armed()
+        return await answer(
+            self._lab, request, operation, lambda: self._work(request, service, tail, streamed)
+        )
 
     async def redirect(self, request: web.Request) -> web.StreamResponse:
         """`/<group>/<project>/info/refs`: GitLab sends git clients to the address with `.git`."""
         there = f"/{request.match_info['namespace']}/{request.match_info['name']}.git/info/refs"
         raise web.HTTPMovedPermanently(f"{there}?{request.rel_url.raw_query_string}")
 
-    async def _work(self, request: web.Request, service: str, tail: str) -> web.StreamResponse:
+    async def _work(
+        self, request: web.Request, service: str, tail: str, streamed: bool
+    ) -> web.StreamResponse:
         try:
             project, identity = self._allow(request, service == "git-receive-pack")
         except Refused as no:
@@ -73,8 +79,6 @@ class HttpBackend:
             return web.Response(status=no.status, text=no.text, headers=headers)
         environment = self._environment(request, project, identity, tail)
         commands = Commands() if tail == "git-receive-pack" else None
-        # What may be cut off by a fault is collected first; else a clone is streamed as it comes.
-        streamed = tail == "git-upload-pack" and not self._lab.faults.armed()
         response = await self._run(request, environment, commands, streamed)
         if commands and identity:
             await asyncio.shield(self._follow_up(project, identity, commands.parsed()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,12 @@ class ApiError(Exception):
         return web.Response(
             text=self.payload, status=self.status, content_type=self.content_type, headers=self.headers
         )
+
+
+def as_go_reads(data: bytes) -> Any:
+    """JSON as Go's decoder gives it, half a surrogate pair being replaced. Raises ValueError."""
+    text = json.dumps(json.loads(data), ensure_ascii=False)
+    return json.loads(text.encode("utf-8", "replace"))
 
 
 def messages_error(status: int, text: str) -> ApiError:

@@ -1,6 +1,6 @@
 """The life of builds: started, ticking through Tekton's states, ended, cancelled, deleted, pruned.
 
-Facts: contract sections 2.1 (order of checks), 2.3, 2.5, 2.7. A build that was alive when the local Toolforge
+Facts: contract sections 2.1, 2.3 and 2.5. A build that was alive when the local Toolforge
 stopped or was killed runs again from its first step at the next start, as a cluster would have gone on with
 it.
 """
@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.toolforge.answers import messages_error
 from deploy.local.toolforge.build_log import BuildLog, LogTooLong
-from deploy.local.toolforge.engine import BuildFailed, BuildTimedOut, BuiltImage, Engine
+from deploy.local.toolforge.engine import BuildFailed, BuildTimedOut, Engine
+from deploy.local.toolforge.image_store import ImageStore
 from deploy.local.toolforge.model import Build, BuildStatus, Tool
-from deploy.local.toolforge.registry import Artifact, QuotaExceeded, image_digest
 from deploy.local.toolforge.world import World
 
+LOGGER = logging.getLogger(__name__)
 #: Kubernetes' alphabet for generated names: no vowels, no look-alikes (contract 2.3, unverified).
 ID_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 PRUNED_AS_FAILED = frozenset(
     {BuildStatus.FAILURE, BuildStatus.TIMEOUT, BuildStatus.CANCELLED, BuildStatus.UNKNOWN}
 )
-#: The longest file name that a log can have; longer ids cannot exist.
 NEVER = 10**9
 
 
@@ -40,9 +40,10 @@ class Run:
 class Builds:
     """All builds of all accounts."""
 
-    def __init__(self, world: World, engine: Engine) -> None:
+    def __init__(self, world: World, engine: Engine, store: ImageStore) -> None:
         self._world = world
         self._engine = engine
+        self._store = store
         self._runs: dict[str, Run] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._number = max((b.number for t in world.tools.values() for b in t.builds.values()), default=0)
@@ -134,40 +135,6 @@ class Builds:
                 if room[bucket] < 0:
                     self.delete(tool, build)
 
-    async def clean(self, tool: Tool) -> str:
-        """Delete every artifact of the tool's project, aborting on the first failure; builds-api's text."""
-        project = tool.project
-        if self._world.faults.take("harbor_down", tool=tool.name, operation="builds"):
-            raise messages_error(500, "Error cleaning up: harbor connection refused")
-        if not project.exists:
-            raise messages_error(
-                500,
-                f"Error cleaning up: the project {project.name} does not exist, "
-                "have you started a build yet?",
-            )
-        lines = []
-        try:
-            for repository in project.repositories():
-                held = [one for one in project.artifacts if one.repository == repository]
-                for artifact in held:
-                    self._delete_artifact(tool, artifact)
-                lines.append(
-                    f"Deleted {len(held)} artifacts from harbor repository {project.name}/{repository}\n"
-                )
-        finally:
-            self._world.changed(tool)
-        return "".join(lines) or "Nothing to clean up"
-
-    def _delete_artifact(self, tool: Tool, artifact: Artifact) -> None:
-        if self._world.faults.take("clean_fails", tool=tool.name, name=artifact.repository):
-            raise messages_error(
-                500,
-                f"Error cleaning up: error trying to delete artifact {artifact.digest} from project "
-                f"{tool.project.name}: 500 - internal server error",
-            )
-        tool.project.artifacts.remove(artifact)
-        self._engine.discard(artifact)
-
     def _launch(self, tool: Tool, build: Build) -> None:
         run = self._runs[build.id] = Run(BuildLog(self._world.settings.max_log_bytes))
         run.task = asyncio.create_task(self._live(tool, build, run.log))
@@ -177,13 +144,13 @@ class Builds:
         try:
             async with asyncio.timeout(self._world.scaled(limit) if self._engine.scaled else limit):
                 await self._tick(tool, build, log)
-        except TimeoutError:
+        except (TimeoutError, BuildTimedOut):
             text = f'PipelineRun "{build.id}" failed to finish within "1h0m0s"'
             self._end(tool, build, BuildStatus.TIMEOUT, self._explained(build, text))
-        except BuildTimedOut:
-            text = f'PipelineRun "{build.id}" failed to finish within "1h0m0s"'
-            self._end(tool, build, BuildStatus.TIMEOUT, self._explained(build, text))
-        except (BuildFailed, LogTooLong):
+        except Exception as error:
+            if not isinstance(error, BuildFailed | LogTooLong):
+                # A mistake of ours, or input that this machine cannot take: the build must end all the same.
+                LOGGER.exception("build %s failed unexpectedly", build.id)
             text = "Tasks Completed: 1 (Failed: 1, Cancelled 0), Skipped: 0"
             self._end(tool, build, BuildStatus.FAILURE, self._explained(build, text))
 
@@ -207,49 +174,9 @@ class Builds:
             log.write("step-build", "\x1b[1;31m[Error: Unable to install dependencies using pip]\x1b[0m")
             raise BuildFailed
         image = await self._engine.build(build, log)
-        self._push(tool, build, image, log)
+        self._store.push(tool, build, image, log)
         text = "Tasks Completed: 1 (Failed: 0, Cancelled 0), Skipped: 0"
         self._end(tool, build, BuildStatus.SUCCESS, text)
-
-    def _push(self, tool: Tool, build: Build, image: BuiltImage, log: BuildLog) -> None:
-        settings = self._world.settings
-        if settings.base_layer_bytes:
-            image.layers["sha256:base"] = settings.base_layer_bytes
-        digest = image.digest or image_digest(image.layers, image.processes)
-        artifact = Artifact(
-            digest=digest,
-            repository=build.repository,
-            layers=image.layers,
-            tags=["latest"],
-            pushed=self._world.now(),
-            path=image.path,
-            processes=image.processes,
-            environment=image.environment,
-        )
-        target = f"{settings.harbor_host}/{tool.project.name}/{build.repository}:latest"
-        try:
-            if self._world.faults.take("quota_full", tool=tool.name, name=build.repository):
-                raise QuotaExceeded(
-                    "adding 100.0 MiB of storage resource, which when updated to current usage of 1000.0 MiB "
-                    "will exceed the configured upper limit of 1024.0 MiB."
-                )
-            tool.project.exists = True
-            stored = tool.project.push(artifact)
-        except QuotaExceeded as refusal:
-            self._engine.discard(image)
-            log.write("step-export", f"Saving {target}...")
-            log.write(
-                "step-export",
-                f"ERROR: failed to export: failed to write image to the following tags: [{target}: "
-                f"PUT https://{settings.harbor_host}/v2/{tool.project.name}/{build.repository}/manifests/latest"
-                f": DENIED: {refusal}]",
-            )
-            raise BuildFailed from None
-        if stored is not artifact:
-            self._engine.discard(image)
-        build.digest = digest
-        log.write("step-export", f"Saving {target}...\n*** Images ({digest[:19]}):\n      {target}")
-        log.write("step-results", "Built image " + target + "@" + digest)
 
     def _end(self, tool: Tool, build: Build, status: BuildStatus, message: str) -> None:
         build.status, build.message, build.ended = status, message, self._world.now()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 from typing import Any
 
 from aiohttp import web
 
-from deploy.local.toolforge.answers import ApiError, echo_error, messages_error, rfc3339
+from deploy.local.toolforge.answers import ApiError, as_go_reads, echo_error, messages_error, rfc3339
 from deploy.local.toolforge.builds import Builds
 from deploy.local.toolforge.engine import Engine
+from deploy.local.toolforge.image_store import ImageStore
 from deploy.local.toolforge.log_streams import stream_build_log
 from deploy.local.toolforge.model import Build, BuildStatus, Tool
 from deploy.local.toolforge.refs import RefError
@@ -28,9 +27,10 @@ class BuildsApi:
 
     prefix = "/builds"
 
-    def __init__(self, world: World, builds: Builds, engine: Engine) -> None:
+    def __init__(self, world: World, builds: Builds, engine: Engine, store: ImageStore) -> None:
         self._world = world
         self._builds = builds
+        self._store = store
         self._engine = engine
 
     def routes(self) -> list[tuple[str, str, str, Any]]:
@@ -60,20 +60,7 @@ class BuildsApi:
         ref = body.get("ref") or "HEAD"
         resolved = await self._resolve(tool, body["source_url"], ref)
         warnings = self._check_builder(body)
-        latest = bool(body.get("use_latest_versions", False))
-        build = Build(
-            id=self._builds.new_id(tool),
-            tool=tool.name,
-            number=0,
-            source_url=body["source_url"],
-            resolved_ref=resolved,
-            created=self._world.now(),
-            ref=ref,
-            image_name=body.get("image_name") or "",
-            envvars=dict(body.get("envvars") or {}),
-            use_latest_versions=latest,
-            use_deprecated_versions=bool(body.get("use_deprecated_versions", False)) and not latest,
-        )
+        build = self._new_build(tool, body, ref, resolved)
         await self._builds.start(tool, build)
         warnings += _quota_warning(tool)
         parameters = build_parameters(build)
@@ -126,7 +113,7 @@ class BuildsApi:
 
     async def clean(self, request: web.Request) -> web.Response:
         """POST clean: every image of the account."""
-        text = await self._builds.clean(self._world.tool_of(request))
+        text = await self._store.clean(self._world.tool_of(request))
         return web.json_response({"messages": {"info": [text]}})
 
     async def quotas(self, request: web.Request) -> web.Response:
@@ -135,6 +122,22 @@ class BuildsApi:
         self._create_project(tool)
         category = {"name": "Registry", "items": [storage_quota(tool.project)]}
         return web.json_response({"quota": {"categories": [category]}, "messages": {}})
+
+    def _new_build(self, tool: Tool, body: dict[str, Any], ref: str, resolved: str) -> Build:
+        latest = bool(body.get("use_latest_versions", False))
+        return Build(
+            id=self._builds.new_id(tool),
+            tool=tool.name,
+            number=0,
+            source_url=body["source_url"],
+            resolved_ref=resolved,
+            created=self._world.now(),
+            ref=ref,
+            image_name=body.get("image_name") or "",
+            envvars=dict(body.get("envvars") or {}),
+            use_latest_versions=latest,
+            use_deprecated_versions=bool(body.get("use_deprecated_versions", False)) and not latest,
+        )
 
     def _find(self, request: web.Request, missing: str) -> Build:
         tool: Tool = self._world.tool_of(request)
@@ -222,8 +225,8 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if request.content_type != "application/json":
         raise _invalid(f"header Content-Type has unexpected value {request.content_type!r}")
     try:
-        body = json.loads(await request.read())
-    except (ValueError, asyncio.IncompleteReadError):
+        body = as_go_reads(await request.read())
+    except ValueError:
         raise _invalid("failed to decode request body") from None
     if not isinstance(body, dict):
         raise _invalid("value must be an object")

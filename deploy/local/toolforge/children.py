@@ -105,19 +105,9 @@ class Children:
             raise FileNotFoundError(argv[0])
         self._count += 1
         mark = f"{self._mark}-{self._count}-"
-        # Our own pipe: with asyncio's, `wait` would wait for whatever daemon still holds the other end.
         read_end, write_end = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._prefix,
-                *argv,
-                cwd=cwd,
-                env={**env, guard.MARK: mark},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = await self._execute(argv, cwd, {**env, guard.MARK: mark}, write_end)
         except BaseException:
             os.close(read_end)
             raise
@@ -131,6 +121,21 @@ class Children:
         child = Child(process, mark, output, pipe, self)
         self._alive.add(child)
         return child
+
+    async def _execute(
+        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], output: int
+    ) -> asyncio.subprocess.Process:
+        """Start it on a pipe of ours: with asyncio's, `wait` waits for any daemon that still holds it."""
+        return await asyncio.create_subprocess_exec(
+            *self._prefix,
+            *argv,
+            cwd=cwd,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def forget(self, child: Child) -> None:
         """A child and all of its session are gone."""

@@ -5,13 +5,12 @@ Per tool, shared by all its jobs, read at pod start.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from aiohttp import web
 
-from deploy.local.toolforge.answers import echo_error, messages_error
+from deploy.local.toolforge.answers import as_go_reads, echo_error, messages_error
 from deploy.local.toolforge.model import Tool
 from deploy.local.toolforge.world import World
 
@@ -49,7 +48,7 @@ class EnvvarsApi:
         """POST envvars: creates or overwrites."""
         tool: Tool = self._world.tool_of(request)
         try:
-            body = json.loads(await request.read())
+            body = as_go_reads(await request.read())
             name, value = body["name"], body["value"]
         except (ValueError, KeyError, TypeError):
             raise echo_error(400, "request body has an error: doesn't match schema") from None

@@ -5,15 +5,16 @@ name, a job's name, an artifact's digest or repository). The first `after` match
 `count` are hit (None = until the rule is taken away). Seconds are Toolforge's, so `time_scale` applies.
 
 At the gateway, by operation:
-  `slow` (seconds), `status` (status, retry_after, body), `cut_before` (closed without an answer),
-  `cut_middle` (half of the answer), `lost` (the effect happens, the answer does not; `seconds` first),
-  `certificate_expired`.
+  `slow` (seconds), `status` (status, retry_after, body: JSON when it begins with a brace), `cut_before`
+  (closed without an answer), `cut_middle` (half of the answer), `lost` (the effect happens, the answer does
+  not; `seconds` first), `certificate_expired`.
 In the services, by tool and name:
   `build_pending` (stuck), `build_never_ends`, `build_vanishes` (`seconds` after it started), `build_fails`,
   `log_broken` (an error line under 200, after `seconds`), `log_cut`, `log_never_ends`, `limit_race` (seconds
   between the check and the creation), `ls_remote_slow`, `harbor_down`, `quota_full` (in the middle of a
   build), `clean_fails`, `job_crash`, `job_late` (seconds), `job_not_ready`, `image_pull_error`,
-  `runtime_fails` (jobs-api's 500 after the definition was stored).
+  `publish_taken` (as by a running `toolforge webservice`), `runtime_fails` (jobs-api's 500 after the
+  definition was stored).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SERVICE_KINDS = frozenset(
         "job_late",
         "job_not_ready",
         "image_pull_error",
+        "publish_taken",
         "runtime_fails",
     }
 )

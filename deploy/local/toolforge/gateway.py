@@ -7,6 +7,7 @@ for the real gateway: it is opaque text here, and nginx's own page for an expire
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -197,6 +198,8 @@ def _chosen(fault: Fault, operation: str) -> ApiError:
     headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
     reason = REASONS.get(fault.status, "Error")
     if fault.body is not None:
+        if fault.body.startswith("{"):
+            return ApiError(fault.status, json.loads(fault.body), headers=headers)
         return ApiError(fault.status, fault.body, content_type="text/plain", headers=headers)
     if operation == "builds.start" and fault.status == 409:
         return messages_error(

@@ -148,8 +148,11 @@ class Jobs:
         self._deploy(tool, record.name, record.applied)
 
     def _check_published(self, tool: Tool, record: JobRecord) -> None:
+        if not record.spec.get("publish"):
+            return
         holder = self.published(tool)
-        if record.spec.get("publish") and holder and holder.name != record.name:
+        taken = holder is not None and holder.name != record.name
+        if taken or self._world.faults.take("publish_taken", tool=tool.name, name=record.name):
             raise BadJob(
                 "Attempt to create job failed. The job cannot be published because the domain "
                 f"'{tool.name}.localhost' and path '/' are already in use by another public job "

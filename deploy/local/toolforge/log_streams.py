@@ -27,7 +27,7 @@ def ndjson(lines: list[dict[str, Any]]) -> bytes:
 
     Not ASCII-only: U+0085 and the like stay as they are, as Go and Python servers send them.
     """
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "replace")
 
 
 async def until_gone(request: web.Request, work: Coroutine[Any, Any, None]) -> None:

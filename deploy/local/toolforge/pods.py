@@ -17,6 +17,8 @@ from deploy.local.toolforge.registry import Artifact
 from deploy.local.toolforge.world import World
 
 LIVENESS_FAILURES = 3
+#: The exit code that Kubernetes shows for a container that could not be started.
+CANNOT_START = 128
 
 
 class Phase(StrEnum):
@@ -148,7 +150,11 @@ class PodRunner:
             environment=template.environment(),
             mount_home=template.spec.get("mount") == "all",
         )
-        container = await self._engine.start(artifact, launch, self._write)
+        try:
+            container = await self._engine.start(artifact, launch, self._write)
+        except (OSError, ValueError) as error:
+            self._write(f"the container cannot be started here: {error}")
+            return CANNOT_START
         self.pod.container = container
         self.pod.enter(Phase.RUNNING)
         if self._take("job_crash"):

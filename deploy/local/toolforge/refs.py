@@ -35,7 +35,10 @@ async def resolve(children: Children, url: str, ref: str, *, env: Mapping[str, s
     Raises `RefError`. There is no time limit, as there is none there.
     """
     wanted = ref or "HEAD"
-    child = await children.spawn(["git", "ls-remote", "--", url, wanted], cwd=cwd, env=env)
+    try:
+        child = await children.spawn(["git", "ls-remote", "--", url, wanted], cwd=cwd, env=env)
+    except ValueError:  # a NUL or the like: no address that git could be given
+        raise RefError("exit status 128") from None
     try:
         lines = [line async for line in child.lines()]
         code = await child.wait()

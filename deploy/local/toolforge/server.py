@@ -19,6 +19,7 @@ from deploy.local.toolforge.builds_api import BuildsApi
 from deploy.local.toolforge.engine import Engine
 from deploy.local.toolforge.envvars_api import EnvvarsApi
 from deploy.local.toolforge.gateway import Api, Gateway
+from deploy.local.toolforge.image_store import ImageStore
 from deploy.local.toolforge.images import Images
 from deploy.local.toolforge.jobs import Jobs
 from deploy.local.toolforge.jobs_api import JobsApi
@@ -60,11 +61,12 @@ class Server:
         else:
             engine = RealEngine(self.world)
         images = Images(self.world)
-        self.builds = Builds(self.world, engine)
+        store = ImageStore(self.world, engine)
+        self.builds = Builds(self.world, engine, store)
         self.jobs = Jobs(self.world, engine, images)
         self.admin = Admin(self.world, self.jobs)
         apis: list[Api] = [
-            BuildsApi(self.world, self.builds, engine),
+            BuildsApi(self.world, self.builds, engine, store),
             JobsApi(self.world, self.jobs, images),
             EnvvarsApi(self.world),
             LogsApi(self.world, self.jobs),

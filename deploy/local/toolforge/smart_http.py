@@ -16,6 +16,13 @@ from deploy.local.toolforge.refs import RefError
 LINE = re.compile(rb"^([0-9a-f]{40,64}) ([^\0\n]+)")
 
 
+ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
+
+
+class NotSmart(Exception):
+    """The server speaks another protocol: git itself has to ask it."""
+
+
 class Remotes:
     """Asks servers for their refs, over kept connections."""
 
@@ -42,6 +49,8 @@ class Remotes:
             async with self._session.get(address, headers={"User-Agent": "git/2.39"}) as answer:
                 if answer.status != 200:
                     raise RefError("exit status 128")
+                if answer.content_type != ADVERTISEMENT:
+                    raise NotSmart
                 return list(parse_advertisement(await answer.read()))
         except (aiohttp.ClientError, TimeoutError, ValueError):
             raise RefError("exit status 128") from None

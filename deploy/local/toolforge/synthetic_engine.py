@@ -7,6 +7,7 @@ scheduling.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +104,8 @@ class SyntheticEngine:
         strict = self._scenario.resolve == "git"
         try:
             if url.startswith(("http://", "https://")):
-                return await self._remotes.resolve(url, ref)
+                with contextlib.suppress(smart_http.NotSmart):
+                    return await self._remotes.resolve(url, ref)
             env = refs.git_environment(self._world.base_environment(), self._world.empty_home)
             home = self._world.empty_home
             return await refs.resolve(self._world.children, url, ref, env=env, cwd=home)

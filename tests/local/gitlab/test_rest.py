@@ -173,3 +173,32 @@ def test_a_deleted_project_is_gone(scene: Scene) -> None:
     assert scene.service.delete(scene.path).status_code == 403
     assert scene.root.delete(scene.path).status_code == 202
     assert scene.service.get(scene.path).status_code == 404
+
+
+ODD_VALUES = (None, "", 0, -1, 10**12, [], ["a"], [1, {}], {}, True, "é\x00\n", "--help", "../..", 3.7)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/statuses/{sha}", ("state", "name", "ref", "description", "target_url", "pipeline_id")),
+        ("POST", "/environments", ("name", "external_url", "tier")),
+        ("POST", "/deployments", ("environment", "sha", "ref", "tag", "status")),
+        ("PUT", "/merge_requests/1", ("title", "labels", "add_labels", "state_event", "target_branch")),
+        ("POST", "/merge_requests", ("title", "source_branch", "target_branch", "target_project_id")),
+        ("POST", "/merge_requests/1/notes", ("body",)),
+        ("POST", "/hooks", ("url", "token", "signing_token", "push_events")),
+        ("POST", "/members", ("user_id", "access_level")),
+        ("POST", "/repository/branches", ("branch", "ref")),
+        ("POST", "/access_tokens", ("name", "scopes", "access_level")),
+    ],
+)
+def test_no_value_whatever_makes_an_internal_error(
+    shared_scene: Scene, method: str, path: str, fields: tuple[str, ...]
+) -> None:
+    where = shared_scene.path + path.format(sha=shared_scene.mr.sha)
+    usual = dict.fromkeys(fields, "main")
+    for field in fields:
+        for value in ODD_VALUES:
+            answer = shared_scene.service.request(method, where, json={**usual, field: value})
+            assert answer.status_code < 500, (field, value, answer.text)

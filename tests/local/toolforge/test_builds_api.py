@@ -120,7 +120,7 @@ def test_simultaneous_starts_can_all_pass_the_limit(serve) -> None:
 
 
 def test_a_cancelled_build_counts_until_it_has_ended(serve) -> None:
-    account = serve(scenario=SLOW, max_parallel_builds=1, latency=Latency(cancel=0.3))
+    account = serve(scenario=SLOW, max_parallel_builds=1, latency=Latency(cancel=0.8))
     name = account.started()
     assert account.builds("PUT", f"/builds/{name}/cancel").json() == {"id": name, "messages": {}}
     assert account.build(name)["status"] == "BUILD_CANCELLED"

@@ -172,6 +172,22 @@ def test_every_kind_can_be_added() -> None:
     assert len(list(faults)) == len(HTTP_KINDS | SERVICE_KINDS)
 
 
+def test_an_error_can_be_given_in_its_own_words(account: Account) -> None:
+    text = "Job web already exists in runtime"
+    body = f'{{"error": ["{text}"]}}'
+    account.toolforge.faults.add("status", operation="jobs.create", status=500, body=body)
+    assert error_of(account.run(account.built(), method="POST")) == text
+    account.toolforge.faults.add("status", operation="jobs.list", status=504, body="upstream timed out")
+    assert account.jobs("GET").text == "upstream timed out"
+
+
+def test_a_webservice_can_hold_the_public_address(account: Account) -> None:
+    account.toolforge.faults.add("publish_taken", tool="one")
+    image = account.built()
+    assert "already in use" in error_of(account.run(image, publish="/"))
+    assert account.run(image, publish="/").status_code == 200
+
+
 def test_a_quota_can_be_set_over_http(account: Account) -> None:
     url = f"{account.toolforge.admin_url}/tools/one/quota"
     assert requests.post(url, json={"bytes": 2048}, timeout=5).json()["limit"] == "2.00Ki"

@@ -126,7 +126,7 @@ def test_an_update_replaces_the_pod_and_a_restart_makes_a_new_one(account: Accou
 
 
 def test_a_pod_being_replaced_gets_no_traffic_and_is_not_ready(serve) -> None:
-    account = serve(scenario=jobs({"start_delay": 0.4}))
+    account = serve(scenario=jobs({"start_delay": 0.6}))
     account.run(account.built(image_name="a"), publish="/")
     account.ready()
     account.run(account.built(image_name="b"), publish="/")
@@ -164,4 +164,4 @@ def test_a_clock_can_be_compressed(serve) -> None:
     began = time.monotonic()
     account.run(account.built())
     account.ready()
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 5

@@ -194,7 +194,7 @@ def test_deleting_a_job_waits_for_its_process_and_kills_a_stubborn_one(serve, re
     pid = int(account.jobs("GET", "/jobs/web/logs").text.split('"pid ')[1].split('"')[0])
     began = time.monotonic()
     assert account.jobs("DELETE", "/jobs/web").status_code == 200
-    assert 0.2 < time.monotonic() - began < 3
+    assert 0.2 < time.monotonic() - began < 6
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -10,7 +10,7 @@ from deploy.local.gitlab import present, present_ci, pushes
 from deploy.local.gitlab.api.call import NO_CONTENT, Call, Reply
 from deploy.local.gitlab.api.errors import bad_request, not_found
 from deploy.local.gitlab.api.routes import routes
-from deploy.local.gitlab.git import Commit
+from deploy.local.gitlab.git import Commit, GitError
 from deploy.local.gitlab.model import AccessLevel, Project
 from deploy.local.gitlab.payloads import ZERO
 
@@ -46,8 +46,11 @@ async def create_branch(call: Call) -> Any:
     sha = await call.lab.git.resolve(project.id, ref)
     if sha is None:
         raise bad_request("Invalid reference name: " + ref)
-    async with call.lab.lock(project.id):
-        await call.lab.git.set_ref(project.id, f"refs/heads/{name}", sha)
+    try:
+        async with call.lab.lock(project.id):
+            await call.lab.git.set_ref(project.id, f"refs/heads/{name}", sha)
+    except GitError:
+        raise bad_request("Branch name is invalid") from None
     await pushes.received(call.lab, project, call.user, {f"refs/heads/{name}": (ZERO, sha)})
     return present.branch(call.lab, project, name, await _commit(call, project, sha))
 

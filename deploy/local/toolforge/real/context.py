@@ -59,6 +59,7 @@ class BuildContext:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
             "npm_config_cache": str(self.world.folder("cache", "npm")),
+            "npm_config_update_notifier": "false",
             **self.build.envvars,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import time
 from collections import Counter
@@ -58,7 +59,7 @@ class RealEngine:
         try:
             return await pipeline.run(BuildContext(self._world, build, log, folder))
         except BaseException:
-            remove_tree(folder)
+            self._throw_away(folder)
             raise
 
     def discard(self, image: BuiltImage | Artifact) -> None:
@@ -68,7 +69,7 @@ class RealEngine:
         if self._users[image.path]:
             self._doomed.add(image.path)
         else:
-            remove_tree(Path(image.path))
+            self._throw_away(Path(image.path))
 
     async def start(self, artifact: Artifact, launch: Launch, log: LogSink) -> Container:
         """Start the command in a fresh copy of the image's files."""
@@ -85,7 +86,7 @@ class RealEngine:
             if not argv:
                 raise FileNotFoundError("")
             child = await self._world.children.spawn(argv, cwd=folder, env=env)
-        except OSError:
+        except FileNotFoundError:
             name = argv[0] if argv else ""
             log(f'ERROR: failed to launch: path lookup: exec: "{name}": executable file not found in $PATH')
             self._forget(folder, own_port, "")
@@ -120,16 +121,25 @@ class RealEngine:
             return
         if own_port is not None:
             self._ports.discard(own_port)
-        remove_tree(folder)
+        self._throw_away(folder)
         if image:
             self._users[image] -= 1
         if image in self._doomed and not self._users[image]:
             self._doomed.discard(image)
-            remove_tree(Path(image))
+            self._throw_away(Path(image))
+
+    def _throw_away(self, folder: Path) -> None:
+        """Remove a folder, which may be large: out of sight now, from the disk in a thread."""
+        if not folder.exists():
+            return
+        trash = self._world.folder("trash") / secrets.token_hex(8)
+        folder.rename(trash)
+        asyncio.get_running_loop().run_in_executor(None, remove_tree, trash)
 
     def _sweep(self) -> None:
         """Remove what an earlier server left: containers' files, unknown images, unused environments."""
-        remove_tree(self._world.settings.state / "pods")
+        for name in ("pods", "trash"):
+            remove_tree(self._world.settings.state / name)
         artifacts = [one for tool in self._world.tools.values() for one in tool.project.artifacts]
         known = {one.path for one in artifacts}
         for folder in self._world.folder("images").glob("*/*"):
