@@ -30,3 +30,7 @@ test: install
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock" --no-emit-package toolforge-preview -o requirements.lock --quiet
+
+# What one preview costs us, in calls and CPU time, and how many a second this machine carries.
+bench: install
+	$(BIN)/python -m bench.overhead

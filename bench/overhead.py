@@ -94,6 +94,7 @@ def count_calls() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, _stack(folder, 1) as stack:
         project = _project(stack, 1)
         connect(stack, project.path)
+        wait_for("the pool", lambda: pool_is_clean(stack))
         for name in ("worker-builds", "worker-gitlab", "beat"):
             stack.kill(name, and_keep_down=True)
         parts = Parts(stack.parts.settings)
@@ -140,8 +141,9 @@ def _calls(stack: Stack) -> dict[str, dict[str, int]]:
         request = urllib.request.Request(url, headers={"PRIVATE-TOKEN": stack.places.gitlab_root_token})
         with urllib.request.urlopen(request) as response:
             answer = json.load(response)
+        counts = answer.get("by_operation", answer)
         found[twin] = {
-            name: count for name, count in answer.get("calls", answer).items() if isinstance(count, int)
+            name: count if isinstance(count, int) else count["count"] for name, count in counts.items()
         }
     return found
 
@@ -160,13 +162,12 @@ def load(previews: int, accounts: int) -> None:
         open_iids = {int(_open(stack, project, number)["iid"]) for number in range(1, previews + 1)}
         waiting = set(open_iids)
         while waiting:
-            for iid in sorted(waiting):
-                if _is_live(stack.parts, project.path, iid):
-                    stack.seeder.api(
-                        "PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close"
-                    )
-                    waiting.discard(iid)
-            time.sleep(0.02)
+            with stack.parts.store.read() as tx:
+                live = {deployment.iid for deployment, _ in tx.unsettled() if deployment.state == "live"}
+            for iid in live & waiting:
+                stack.seeder.api("PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close")
+            waiting -= live
+            time.sleep(0.1)
         wait_for("the pool", lambda: pool_is_clean(stack))
         seconds = time.monotonic() - started
         used = {name: _cpu(stack, name) - before[name] for name in before}
