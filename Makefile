@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format lock bench
+.PHONY: install demo demo-clean test lint format docs lock bench
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/make.py --check
+
+docs: install
+	$(BIN)/python docs/make.py
+
+# Ctrl-C ends it; started again it goes on where it was.
+demo: install
+	$(BIN)/toolforge-preview demo
+
+demo-clean: install
+	$(BIN)/toolforge-preview demo --clean
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -62,20 +62,10 @@ def main() -> None:
 
 
 @cli.command()
-@click.option("--markdown", is_flag=True, help="As a Markdown table, for the documents.")
-def settings(markdown: bool) -> None:
+def settings() -> None:
     """List every setting with its default and meaning."""
-    rows = [
-        (f"{PREFIX}{name.upper()}", str(field.default), field.description or "")
-        for name, field in Settings.model_fields.items()
-    ]
-    if markdown:
-        click.echo("| setting | default | meaning |\n|---|---|---|")
-        for name, default, meaning in rows:
-            click.echo(f"| `{name}` | `{default}` | {meaning} |")
-        return
-    for name, default, meaning in rows:
-        click.echo(f"{name} (default: {default})\n    {meaning}")
+    for name, field in Settings.model_fields.items():
+        click.echo(f"{PREFIX}{name.upper()} (default: {field.default})\n    {field.description}")
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.markdown import plain
@@ -40,13 +40,19 @@ def overview_table(overview: Overview) -> RenderableType:
         seconds = max(time.time() - account.since, 0)
         pool.add_row(account.name, _word(account.state), f"{seconds:.0f} s", Text(plain(held)))
     previews = Table(
-        "merge request", "title", "state", "commit", "address", title="Merge requests", title_justify="left"
+        Column("merge request", no_wrap=True),
+        Column("title", overflow="ellipsis", max_width=32),
+        "state",
+        "commit",
+        Column("address", no_wrap=True),
+        title="Merge requests",
+        title_justify="left",
     )
     for view in overview.previews[:15]:
         newest = view.newest
         previews.add_row(
             f"{view.project.path}!{view.preview.iid}",
-            Text(plain(view.preview.title)),
+            Text(plain(view.preview.title), no_wrap=True, overflow="ellipsis"),
             _word(newest.state) if newest else "",
             newest.sha[:8] if newest else "",
             Text(view.address or ""),

@@ -197,7 +197,7 @@ class _Change:
             self.stop(present, f"the merge request was {seen.state}")
             return f"stopped: the merge request was {seen.state}"
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
-        was_closed = known is not None and known.mr_state in {"closed", "merged"}
+        was_closed = known is not None and not known.is_open
         if newest is not None and newest.sha == seen.sha and not was_closed:
             return "nothing to do: the head commit is known"
         self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
@@ -217,11 +217,11 @@ class _Change:
             self.approve_or_redeploy(present)
         except BadInput as error:
             # A verdict that is on its way anyhow is what was asked for.
-            return str(error), present.mr_state == "opened"
+            return str(error), present.is_open
         return "approved, or to be built again", True
 
     def approve_or_redeploy(self, present: Preview) -> None:
-        if present.mr_state not in {"opened", "locked"}:
+        if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         if newest is not None and newest.sha == present.head_sha and newest.is_pending:

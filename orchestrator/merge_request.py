@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.records import OPEN_STATES
+
 
 @dataclass(frozen=True)
 class MergeRequest:
@@ -26,8 +28,8 @@ class MergeRequest:
 
     @property
     def is_open(self) -> bool:
-        """True while it may still be merged; ``locked`` is GitLab in the act of merging."""
-        return self.state in {"opened", "locked"}
+        """True while it may still be merged."""
+        return self.state in OPEN_STATES
 
     @property
     def is_from_project(self) -> bool:

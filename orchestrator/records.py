@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+#: GitLab's words for a merge request that may still be merged; ``locked`` is GitLab in the act of merging.
+OPEN_STATES = frozenset({"opened", "locked"})
+
 
 class Kind(StrEnum):
     """What can be due, and so be looked at by a worker."""
@@ -70,6 +73,11 @@ class Preview:
     expires_at: float | None
     stop_reason: str
     created_at: float
+
+    @property
+    def is_open(self) -> bool:
+        """True while its merge request may still be merged."""
+        return self.mr_state in OPEN_STATES
 
     @property
     def environment(self) -> str:

@@ -144,11 +144,12 @@ def _description(subject: Subject, deployment: Deployment) -> str:
         case State.BUILDING | State.STARTING | State.CHECKING:
             return "Being built and tried out on Toolforge"
         case State.LIVE:
-            return f"Live at {subject.address}"
+            # Said once for this commit, so it has to stay true when the preview is taken down.
+            return f"Builds, starts and answers on Toolforge: {subject.address}"
         case State.FAILED if deployment.failure:
             return f"{deployment.failure.stage} failed: {deployment.failure.summary}"
         case State.STOPPED:
-            return "Was live on Toolforge; taken down since"
+            return "Builds, starts and answers on Toolforge; taken down since"
         case State.SUPERSEDED:
             return "A newer commit took its place"
         case State.CANCELLED:
@@ -192,11 +193,12 @@ def note(subject: Subject) -> str:
         parts.append(stages)
     if newest.state in {State.STOPPED, State.CANCELLED, State.FAILED}:
         parts.append(_receipt(subject))
-    parts.append(f"[Timeline and logs]({subject.page_url}) \u00b7 {_COMMANDS}")
+    commands = _COMMANDS if subject.preview.is_open else ""
+    parts.append(f"[Timeline and logs]({subject.page_url}){commands}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_COMMANDS = "comment `/preview` to build again, `/preview stop` to take it down"
+_COMMANDS = " \u00b7 comment `/preview` to build again, `/preview stop` to take it down"
 
 
 def _lead(subject: Subject, newest: Deployment) -> str:
@@ -204,16 +206,20 @@ def _lead(subject: Subject, newest: Deployment) -> str:
     commit = f"Commit {code(newest.sha[:12])}"
     if newest.state is State.LIVE:
         return (
-            f"**{subject.address}**\n\n"
+            f"**{_link(subject.address)}**\n\n"
             f"{commit} on Toolforge account {code(subject.account or '')}{_until(subject.preview)}."
         )
     lines = [f"{commit}: {_what_now(subject, newest)}"]
     if live is not None:
         lines.append(
             f"The preview of {code(live.sha[:12])} is still up: "
-            f"**{subject.address}**{_until(subject.preview)}."
+            f"**{_link(subject.address)}**{_until(subject.preview)}."
         )
     return "\n\n".join(lines)
+
+
+def _link(address: str | None) -> str:
+    return f"[{address}]({address})"
 
 
 def _what_now(subject: Subject, newest: Deployment) -> str:

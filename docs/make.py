@@ -1,0 +1,69 @@
+"""Writes the parts of the documents that are made from the code: ``python docs/make.py``.
+
+With ``--check`` nothing is written; the exit code is 1 when a document is not what the code says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator import pool, preview
+from orchestrator.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parent
+
+
+def settings() -> str:
+    """The table of all settings."""
+    lines = [
+        "# Settings",
+        "",
+        "Each is an environment variable, or a line of the TOML file that `TOOLFORGE_PREVIEW_CONFIG` names",
+        "(there in lower case, without the prefix). The environment wins. A wrong or unknown setting is",
+        "refused at the start, with its name and what was expected.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def states() -> str:
+    """The states of deployments and accounts, drawn and explained."""
+    return (
+        "# States\n\n"
+        "Drawn from the transition tables in `orchestrator/preview.py` and `orchestrator/pool.py`;\n"
+        "what is not drawn here is refused.\n\n"
+        f"## A deployment\n\n{_diagram(preview.TRANSITIONS)}\n"
+        f"## An account\n\n{_diagram(pool.TRANSITIONS)}"
+    )
+
+
+def _diagram(transitions: Mapping[tuple[str, str], str]) -> str:
+    drawn = [f"    {before} --> {after}" for before, after in transitions]
+    told = [f"| {before} | {after} | {why} |" for (before, after), why in transitions.items()]
+    table = ["| from | to | because |", "|---|---|---|", *told]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *drawn, "```", "", *table, ""])
+
+
+def main() -> int:
+    """Write, or with ``--check`` compare; 1 when something differs."""
+    wrong = []
+    for name, text in {"settings.md": settings(), "states.md": states()}.items():
+        path = DOCS / name
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            wrong.append(name)
+    if wrong:
+        print(f"{', '.join(wrong)} differ from the code; run `make docs`", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
