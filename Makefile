@@ -35,7 +35,7 @@ format: install
 	$(BIN)/ruff format .
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The machine-independent lock: every version with its hashes. Needs `uv` on PATH.
 lock:

@@ -35,6 +35,9 @@ _PR_SET_PDEATHSIG = 1
 _PORTS = ("redis", "web", "gitlab", "gateway", "tools", "toolforge_admin")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+#: Those that use others end first.
+_USERS = ("beat", "worker", "web")
+_USED = ("toolforge", "gitlab", "redis")
 
 
 @dataclass(frozen=True)
@@ -258,20 +261,18 @@ class Stack:
         for part in ("seeder", "parts"):
             if hasattr(self, part):
                 getattr(self, part).close()
-        for name in sorted(self._processes, key=_stop_order):
-            process = self._processes.pop(name)
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _stop_order(name: str) -> int:
-    order = ("beat", "worker", "web", "toolforge", "gitlab", "redis")
-    return next(place for place, prefix in enumerate(order) if name.startswith(prefix))
+        for group in (_USERS, _USED):
+            ending = [process for name, process in self._processes.items() if name.startswith(group)]
+            for process in ending:
+                process.terminate()
+            deadline = time.monotonic() + _STOP_SECONDS
+            for process in ending:
+                try:
+                    process.wait(max(deadline - time.monotonic(), 0.1))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self._processes.clear()
 
 
 def redis_binary() -> str:

@@ -37,6 +37,8 @@ class Subject:
     position: int | None
     #: Image bytes before and after the last cleaning, None when it is not over (or never began).
     receipt: tuple[int, int] | None
+    #: There is an account that could be had sooner or later.
+    pool_is_usable: bool = True
     #: The account is being cleaned.
     is_cleaning: bool = False
 
@@ -139,6 +141,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
     match deployment.state:
         case State.QUEUED if deployment.step is Step.AWAIT_APPROVAL:
             return "Waits for a Developer's comment /preview on this commit"
+        case State.QUEUED if not subject.pool_is_usable:
+            return "Waits: the pool has no usable Toolforge dev account"
         case State.QUEUED:
             return "Waits for a Toolforge dev account" + _place_in_queue(subject)
         case State.BUILDING | State.STARTING | State.CHECKING:
@@ -228,6 +232,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             return (
                 "the branch is not in this project, so a Developer has to look at the commit first and "
                 "approve it with the comment `/preview`. Another push waits again."
+            )
+        case State.QUEUED if not subject.pool_is_usable:
+            return (
+                "waits, since the pool has no dev tool account that can be used. Its operators have to add or "
+                "mend one; the build then starts by itself."
             )
         case State.QUEUED:
             return f"waits for a dev tool account{_place_in_queue(subject)}."

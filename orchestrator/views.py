@@ -104,6 +104,7 @@ class Views:
                 account=view.account.name if view.account else None,
                 position=self._position(tx, view, now),
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
+                pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
             )
 
@@ -123,6 +124,10 @@ class Views:
             logs=tx.kept_logs([d.id for d in deployments]) if with_events else frozenset(),
         )
 
+    def _pool_is_usable(self, tx: Tx) -> bool:
+        out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
+        return any(account.state not in out_of_use for account in tx.accounts())
+
     def _position(self, tx: Tx, view: PreviewView, now: float) -> int | None:
         if view.newest is None or view.newest.state is not State.QUEUED:
             return None
@@ -130,8 +135,3 @@ class Views:
         snapshot = scheduler.take_snapshot(going, tx.accounts(), None)
         order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, self._limits, now)]
         return order.index(view.newest.id) + 1 if view.newest.id in order else None
-
-    def pool_is_empty(self) -> bool:
-        """True when there is no account that could ever be had."""
-        with self._store.read() as tx:
-            return all(account.state is AccountState.DRAINED for account in tx.accounts())

@@ -24,11 +24,6 @@ _SCENARIO = {
 }
 
 
-@pytest.fixture(scope="module")
-def fast_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(tmp_path_factory.mktemp("fast"))
-
-
 def make_stack(state: Path) -> Stack:
     """Synthetic builds of a fraction of a second on two accounts."""
     scenario = state / "scenario.json"
@@ -41,9 +36,9 @@ def make_stack(state: Path) -> Stack:
     )
 
 
-@pytest.fixture
-def stack(fast_state: Path) -> Iterator[Stack]:
-    with make_stack(fast_state) as made:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with make_stack(Path(tmp_path_factory.mktemp("fast"))) as made:
         yield made
 
 
@@ -124,8 +119,8 @@ def test_a_webhook_while_redis_is_away_is_taken_and_done_later(scene: Scene) -> 
     wait_for("the verdict", lambda: live(scene, merge_request), seconds=60.0)
 
 
-def test_started_again_it_goes_on_where_it_was(fast_state: Path) -> None:
-    with make_stack(fast_state) as first:
+def test_started_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    with make_stack(tmp_path) as first:
         scene = Scene(first)
         merge_request = scene.opens()
         verdict_on(first, merge_request.project.path, merge_request.iid, merge_request.sha)
@@ -134,7 +129,7 @@ def test_started_again_it_goes_on_where_it_was(fast_state: Path) -> None:
         # Everything dies at once, in the middle of the second one.
         for name in ("worker-builds", "worker-gitlab", "web", "beat", "redis", "toolforge", "gitlab"):
             first.kill(name, and_keep_down=True)
-    with make_stack(fast_state) as second:
+    with make_stack(tmp_path) as second:
         again = Scene(second)
         view = second.parts.views.preview(merge_request.project.path, merge_request.iid)
         assert view is not None

@@ -161,7 +161,7 @@ def test_a_comment_stops_and_starts_a_preview(scene: Scene) -> None:
     assert scene.account(merge_request) is not None, "a Reporter may not stop it"
     seeder.comment(merge_request, "/preview stop")
     wait_for("the account to be given back", lambda: scene.account(merge_request) is None)
-    assert "stopped by dana" in scene.note(merge_request)
+    wait_for("the note to say so", lambda: "stopped by dana" in scene.note(merge_request))
     seeder.comment(merge_request, "/preview")
     wait_for("an account again", lambda: scene.account(merge_request) is not None)
     assert scene.verdict(merge_request).state is State.LIVE
