@@ -13,10 +13,14 @@ import httpx
 
 from deploy.stack import Stack
 from orchestrator.connect import connect_project
-from orchestrator.errors import BadInput
+from orchestrator.errors import PreviewError
 from orchestrator.preview import State
 from orchestrator.records import Event
 from orchestrator.views import PreviewView
+
+
+class TookTooLong(PreviewError):
+    """What was waited for did not come."""
 
 
 def connect(stack: Stack, path: str, checks: tuple[tuple[str, int | None], ...] = ()) -> None:
@@ -28,11 +32,11 @@ def connect(stack: Stack, path: str, checks: tuple[tuple[str, int | None], ...] 
 
 
 def wait_for(what: str, is_so: Callable[[], bool], *, seconds: float = 180.0) -> None:
-    """Wait until something is so; raises :class:`BadInput` when it does not come."""
+    """Wait until something is so; raises :class:`TookTooLong` when it does not come."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise BadInput(f"Waited {seconds:.0f} seconds in vain for: {what}")
+            raise TookTooLong(f"Waited {seconds:.0f} seconds in vain for: {what}")
         time.sleep(0.1)
 
 

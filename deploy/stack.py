@@ -35,6 +35,8 @@ _PR_SET_PDEATHSIG = 1
 _PORTS = ("redis", "web", "gitlab", "gateway", "tools", "toolforge_admin")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+#: How long processes of a killed stack may hold their ports.
+_LINGER_SECONDS = 5.0
 #: Those that use others end first.
 _USERS = ("beat", "worker", "web")
 _USED = ("toolforge", "gitlab", "redis")
@@ -256,8 +258,6 @@ class Stack:
     def stop(self) -> None:
         """End all processes, those that use others first, and wait until each is gone."""
         self._stopping.set()
-        if self._supervisor.is_alive():
-            self._supervisor.join()
         for part in ("seeder", "parts"):
             if hasattr(self, part):
                 getattr(self, part).close()
@@ -273,6 +273,9 @@ class Stack:
                     process.kill()
                     process.wait()
         self._processes.clear()
+        if self._supervisor.is_alive():
+            # Not before: what it started again ends with it.
+            self._supervisor.join()
 
 
 def redis_binary() -> str:
@@ -301,20 +304,25 @@ def _clean_environment() -> dict[str, str]:
 def _kept(path: Path) -> dict[str, Any]:
     """Ports and the Redis password: chosen once, so that addresses survive a restart."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(
             json.dumps(
                 {"ports": dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))}
                 | {"redis_password": secrets.token_hex(16)}
             )
         )
+        fresh.replace(path)
     kept: dict[str, Any] = json.loads(path.read_text())
+    deadline = time.monotonic() + _LINGER_SECONDS
     for name, port in kept["ports"].items():
-        if _accepts(port):
-            raise BadInput(
-                f"Port {port} ({name}) is in use: this state folder is running already, or another program "
-                "took the port. Stop it, or start anew with `make demo-clean`."
-            )
+        while _accepts(port):
+            if time.monotonic() > deadline:
+                raise BadInput(
+                    f"Port {port} ({name}) is in use: this state folder is running already, or another "
+                    "program took the port. Stop it, or start anew with `make demo-clean`."
+                )
+            time.sleep(0.1)
     return kept
 
 

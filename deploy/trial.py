@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.follow import connect, events, is_live, pool_is_clean, verdict_on, wait_for
+from deploy.follow import TookTooLong, connect, events, is_live, pool_is_clean, verdict_on, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.local.seed_git import SeedError
 from deploy.stack import Stack
@@ -31,18 +31,26 @@ def run(repository: str, *, ref: str, checks: tuple[tuple[str, int | None], ...]
         Stack(Path(folder), tools=("preview-dev-1",)) as stack,
     ):
         merge_request = _open(stack, repository, ref, checks)
-        console.print(
-            f"Opened {merge_request.web_url} for {merge_request.sha[:12]}: {merge_request.title}",
-            markup=False,
-        )
-        view = _follow(stack, merge_request, console)
-        _tell(view, console)
-        if not once and is_live(view):
-            _wait_for_ctrl_c(stack, console)
-        stack.seeder.close_merge_request(merge_request)
-        wait_for("the account to be free and empty", lambda: pool_is_clean(stack), seconds=120.0)
-        console.print("Torn down: the account is free and empty.")
-        return 0 if is_live(view) else 1
+        try:
+            return _to_the_end(stack, merge_request, console, once=once)
+        except TookTooLong as error:
+            console.print(f"Failed: {error}", markup=False)
+            return 1
+
+
+def _to_the_end(stack: Stack, merge_request: MergeRequest, console: Console, *, once: bool) -> int:
+    console.print(
+        f"Opened {merge_request.web_url} for {merge_request.sha[:12]}: {merge_request.title}",
+        markup=False,
+    )
+    view = _follow(stack, merge_request, console)
+    _tell(view, console)
+    if not once and is_live(view):
+        _wait_for_ctrl_c(stack, console)
+    stack.seeder.close_merge_request(merge_request)
+    wait_for("the account to be free and empty", lambda: pool_is_clean(stack), seconds=120.0)
+    console.print("Torn down: the account is free and empty.")
+    return 0 if is_live(view) else 1
 
 
 def _open(

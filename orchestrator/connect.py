@@ -6,10 +6,11 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, TryLater
-from orchestrator.gitlab import Missing, NotPermitted
+from orchestrator.gitlab import GitLabError, Missing, NotPermitted
 from orchestrator.records import Due, Kind
 from orchestrator.toolforge import Gone, NotAllowed
 
@@ -22,25 +23,14 @@ def connect_project(
 ) -> list[Due]:
     """Connect a GitLab project: make its webhook with a fresh secret, and look at its open merge requests.
 
-    Connected already, it gets a new secret. Raises :class:`BadInput` when GitLab does not let us.
+    Connected already, it gets a new secret, and keeps its checks where none are given. Raises
+    :class:`BadInput` when GitLab does not let us; nothing is changed then.
     """
     try:
         seen = parts.gitlab.project(path)
         project_id = int(seen["id"])
         open_iids = parts.gitlab.open_merge_requests(project_id)
-        secret = secrets.token_urlsafe(32)
-        # The secret is stored first: a delivery that comes at once is already known to be authentic.
-        with parts.store.write() as tx:
-            own_id = tx.put_project(
-                gitlab_id=project_id,
-                path=str(seen["path_with_namespace"]),
-                web_url=str(seen["web_url"]),
-                git_url=str(seen["http_url_to_repo"]),
-                secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
-                checks=[list(check) for check in checks],
-                now=now,
-            )
-        parts.gitlab.add_hook(project_id, f"{parts.settings.public_url}/webhook/gitlab", secret)
+        own_id = _change_secret(parts, seen, project_id, checks, now)
     except Missing:
         raise BadInput(f"GitLab knows no project '{path}', or the token cannot see it.") from None
     except NotPermitted as error:
@@ -48,6 +38,40 @@ def connect_project(
             f"The GitLab token may not connect '{path}' (it needs scope api and the Maintainer role): {error}"
         ) from None
     return _look_at(parts, own_id, open_iids, now)
+
+
+def _change_secret(
+    parts: Parts,
+    seen: Mapping[str, Any],
+    project_id: int,
+    checks: Sequence[tuple[str, int | None]],
+    now: float,
+) -> int:
+    """Give webhook and database a fresh secret; the one before counts until GitLab has the new one."""
+    secret = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    with parts.store.write() as tx:
+        before = tx.project_by_gitlab_id(project_id)
+        values = {
+            "path": str(seen["path_with_namespace"]),
+            "web_url": str(seen["web_url"]),
+            "git_url": str(seen["http_url_to_repo"]),
+            "checks": [list(check) for check in (checks or (before.checks if before else ()))],
+        }
+        old = list(before.secret_digests) if before else []
+        own_id = tx.put_project(gitlab_id=project_id, secret_digests=[digest, *old], now=now, **values)
+    try:
+        parts.gitlab.add_hook(project_id, f"{parts.settings.public_url}/webhook/gitlab", secret)
+    except GitLabError:
+        with parts.store.write() as tx:
+            if before is None:
+                tx.remove_project(own_id)
+            else:
+                tx.put_project(gitlab_id=project_id, secret_digests=old, now=now)
+        raise
+    with parts.store.write() as tx:
+        tx.put_project(gitlab_id=project_id, secret_digests=[digest], now=now)
+    return own_id
 
 
 def _look_at(parts: Parts, project_id: int, iids: Sequence[int], now: float) -> list[Due]:

@@ -81,7 +81,8 @@ BUILD_RULES = (
     Rule(
         "will exceed the configured upper limit",
         "the image does not fit into the account's image store",
-        "Make the image smaller: fewer dependencies, no large files in the repository.",
+        "Earlier commits of this merge request fill the store, too: `/preview stop`, then `/preview` begins "
+        "with an empty one. If it still does not fit: fewer dependencies, no large files in the repository.",
     ),
 )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,8 @@ class GitLab:
     # --- telling --------------------------------------------------------------------------------------
 
     def add_hook(self, project_id: int, url: str, secret: str) -> None:
-        """Make the project's webhook to `url`, in place of an older one to the same address."""
-        for hook in list(self._pages(f"/projects/{project_id}/hooks")):
-            if hook.get("url") == url:
-                self._call("DELETE", f"/projects/{project_id}/hooks/{hook['id']}")
+        """Make the project's webhook to `url`, or give the one there is a new secret."""
+        path = f"/projects/{project_id}/hooks"
         body = {
             "url": url,
             "token": secret,
@@ -105,7 +104,11 @@ class GitLab:
             "push_events": False,
             "enable_ssl_verification": url.startswith("https://"),
         }
-        self._call("POST", f"/projects/{project_id}/hooks", json=body)
+        known = next((hook["id"] for hook in self._pages(path) if hook.get("url") == url), None)
+        if known is None:
+            self._call("POST", path, json=body)
+        else:
+            self._call("PUT", f"{path}/{known}", json=body)
 
     def set_status(
         self, project_id: int, sha: str, *, state: str, name: str, description: str, target_url: str, ref: str
@@ -128,7 +131,9 @@ class GitLab:
         """Write our one note, known by its id or else found by `marker`; returns its id."""
         path = f"/projects/{project_id}/merge_requests/{iid}/notes"
         if note_id is None:
-            note_id = next((int(note["id"]) for note in self._pages(path) if marker in note["body"]), None)
+            note_id = next(
+                (int(note["id"]) for note in self._pages(path) if self._is_ours(note, marker)), None
+            )
         if note_id is not None:
             try:
                 self._call("PUT", f"{path}/{note_id}", json={"body": body})
@@ -137,29 +142,42 @@ class GitLab:
                 pass  # somebody deleted it
         return int(self._mapping("POST", path, json={"body": body})["id"])
 
+    def _is_ours(self, note: Mapping[str, Any], marker: str) -> bool:
+        # Anybody can write the marker into a comment of theirs, so the author counts, too.
+        return (note.get("author") or {}).get("id") == self._own_id and note["body"].startswith(marker)
+
+    @cached_property
+    def _own_id(self) -> int:
+        return int(self._mapping("GET", "/user")["id"])
+
     def award_emoji(self, project_id: int, iid: int, note_id: int, name: str) -> None:
         """Answer a comment with an emoji; there already is fine."""
         path = f"/projects/{project_id}/merge_requests/{iid}/notes/{note_id}/award_emoji"
         with suppress(Missing, Rejected):
             self._call("POST", path, json={"name": name})
 
-    def put_environment(self, project_id: int, name: str, *, external_url: str) -> int:
-        """Make the environment, or give the one there is its address; returns its id."""
+    def put_environment(self, project_id: int, name: str, *, external_url: str) -> None:
+        """Make the environment, or give the one there is its address."""
         path = f"/projects/{project_id}/environments"
         body = {"name": name, "external_url": external_url, "tier": "development"}
         try:
-            return int(self._mapping("POST", path, json=body)["id"])
+            self._call("POST", path, json=body)
         except Rejected as error:
-            known = next((item for item in self._pages(path, name=name)), None)
+            known = self._environment_id(project_id, name)
             if known is None:
                 raise error from None
-        self._call("PUT", f"{path}/{known['id']}", json={"external_url": external_url})
-        return int(known["id"])
+            self._call("PUT", f"{path}/{known}", json={"external_url": external_url})
 
-    def stop_environment(self, project_id: int, environment_id: int) -> None:
+    def stop_environment(self, project_id: int, name: str) -> None:
         """Stop the environment; gone already is fine."""
-        with suppress(Missing):
-            self._call("POST", f"/projects/{project_id}/environments/{environment_id}/stop")
+        known = self._environment_id(project_id, name)
+        if known is not None:
+            with suppress(Missing):
+                self._call("POST", f"/projects/{project_id}/environments/{known}/stop")
+
+    def _environment_id(self, project_id: int, name: str) -> int | None:
+        found = self._pages(f"/projects/{project_id}/environments", name=name)
+        return next((int(item["id"]) for item in found), None)
 
     def add_deployment(self, project_id: int, *, environment: str, sha: str, ref: str, status: str) -> int:
         """Record a deployment; returns its id. Not safe to repeat: look with :meth:`deployments` first."""

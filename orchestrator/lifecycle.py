@@ -7,19 +7,22 @@ the caller to say on the queue. Losing that return value costs a second: the swe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from orchestrator import outcome as out
 from orchestrator import pool, preview, scheduler
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, Patience, Scene, State, Step
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Store, Tx
+
+log = logging.getLogger(__name__)
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
@@ -54,18 +57,26 @@ class Lifecycle:
             delivery_id = tx.add_delivery(project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now)
         return [] if delivery_id is None else [Due(Kind.DELIVERY, delivery_id, now)]
 
-    def observe(self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float) -> list[Due]:
-        """Make the preview what the merge request, as GitLab shows it now, asks for; closes the delivery."""
+    def observe(
+        self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float, *, as_of: float
+    ) -> list[Due]:
+        """Make the preview what the merge request asks for, as GitLab showed it at `as_of`.
+
+        Closes the delivery.
+
+        Raises :class:`Conflict` when somebody has seen it later than that, or the claim is lost.
+        """
         with self._store.write() as tx:
             if not tx.holds(claim, now):
-                return []
-            change = _Change(tx, self._policy, now, who=seen.author)
+                raise Conflict("somebody else handles the delivery by now")
+            who = str(delivery.facts.get("username") or seen.author)
+            change = _Change(tx, self._policy, now, who=who, as_of=as_of)
             result = change.observe(delivery, seen)
             tx.close_delivery(claim, result, now)
             return change.finish()
 
     def command(
-        self, claim: Claim, delivery: Delivery, seen: MergeRequest, verb: Verb, now: float
+        self, claim: Claim, delivery: Delivery, seen: MergeRequest, verb: Verb, now: float, *, as_of: float
     ) -> tuple[list[Due], bool]:
         """Carry out a comment's command and close its delivery; False when it could not be done.
 
@@ -73,8 +84,8 @@ class Lifecycle:
         """
         with self._store.write() as tx:
             if not tx.holds(claim, now):
-                return [], False
-            change = _Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")))
+                raise Conflict("somebody else handles the delivery by now")
+            change = _Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")), as_of=as_of)
             result, was_done = change.command(delivery, seen, verb)
             tx.close_delivery(claim, result, now)
             return change.finish(), was_done
@@ -124,9 +135,14 @@ class Lifecycle:
         """
         with self._store.write() as tx:
             current = tx.deployment(before.id)
+            tx.lock_preview(current.preview_id)
             if current.version != before.version:
                 tx.drop_claim(claim)
+                if isinstance(outcome, out.NotNow) and outcome.may_have_happened:
+                    tx.put_deployment(current, preview.unsure(current, now))
                 return [] if current.due_at is None else [Due(Kind.DEPLOYMENT, current.id, now)]
+            if current.account_id is not None and not tx.lease_is_current(current):
+                outcome = out.AccountUnusable("its lease is over")
             change = _Change(tx, self._policy, now, who=OURSELVES)
             change.record(claim, current, outcome)
             return change.finish()
@@ -157,26 +173,36 @@ class Lifecycle:
         with self._store.read() as tx:
             expired = tx.expired(now)
             is_waiting = tx.is_anybody_waiting()
-        if expired or is_waiting:
-            with self._store.write() as tx:
-                change = _Change(tx, self._policy, now, who=OURSELVES)
-                for preview_ in expired:
-                    if not any(d.is_pending for d in tx.unsettled_of(preview_.id)):
-                        change.stop(preview_, "its time was over")
-                change.plan_again = True
-                change.finish()
+            idle = tx.leased_for_nothing()
+        if expired or is_waiting or idle:
+            try:
+                self._tidy_up(expired, idle, now)
+            except Conflict:
+                # Somebody was faster; the next sweep looks again, and what is due is said all the same.
+                log.info("the sweep was overtaken")
         with self._store.read() as tx:
             return tx.due(now, limit=limit)
+
+    def _tidy_up(self, expired: Sequence[Preview], idle: Sequence[int], now: float) -> None:
+        with self._store.write() as tx:
+            change = _Change(tx, self._policy, now, who=OURSELVES)
+            for present in expired:
+                change.expire(present, "its time was over")
+            for preview_id in idle:
+                change.release_if_done(preview_id)
+            change.plan_again = True
+            change.finish()
 
 
 class _Change:
     """The changes of one transaction: rows, their events, the reports to send, what is due next."""
 
-    def __init__(self, tx: Tx, policy: Policy, now: float, *, who: str) -> None:
+    def __init__(self, tx: Tx, policy: Policy, now: float, *, who: str, as_of: float | None = None) -> None:
         self._tx = tx
         self._policy = policy
         self._now = now
         self._who = who
+        self._as_of = now if as_of is None else as_of
         self._dues: list[Due] = []
         self.plan_again = False
 
@@ -192,13 +218,19 @@ class _Change:
         known = self._tx.preview_of(delivery.project_id, seen.iid)
         if known is None and not seen.is_open:
             return f"nothing to do: the merge request is {seen.state} and has no preview"
-        present = self._tx.put_preview(delivery.project_id, seen, self._now)
+        if not seen.sha:
+            return "nothing to do: the merge request has no commit"
+        if known is not None and known.seen_at > self._as_of:
+            raise Conflict("the merge request was seen later than this")
+        present = self._tx.put_preview(delivery.project_id, seen, as_of=self._as_of)
+        self._tx.lock_preview(present.id)
         if not seen.is_open:
             self.stop(present, f"the merge request was {seen.state}")
             return f"stopped: the merge request was {seen.state}"
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         was_closed = known is not None and not known.is_open
-        if newest is not None and newest.sha == seen.sha and not was_closed:
+        is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
+        if is_known and not was_closed:
             return "nothing to do: the head commit is known"
         self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
         return f"deployment of {seen.sha[:12]}"
@@ -227,7 +259,10 @@ class _Change:
         if newest is not None and newest.sha == present.head_sha and newest.is_pending:
             if newest.step is not Step.AWAIT_APPROVAL:
                 raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-            self.put_deployment(newest, preview.approve(newest), why=f"approved by {self._who}")
+            self.put_deployment(newest, preview.approve(newest, self._now))
+            why = f"commit {newest.sha} approved by {self._who}"
+            self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
+            self._report(present.id, at_once=True)
             self.plan_again = True
             return
         self._deploy(present, trigger="command", approved=True)
@@ -239,7 +274,9 @@ class _Change:
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
         new = self._tx.add_deployment(present, step=step, trigger=trigger, actor=self._who, now=self._now)
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
+        self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
+        self.release_if_done(present.id)
         self.plan_again = True
 
     def stop(self, present: Preview, why: str) -> None:
@@ -249,7 +286,22 @@ class _Change:
             if stopped != going:
                 self.put_deployment(going, stopped, why=why)
         self._report(present.id)
-        self._release_if_done(present.id)
+        self.release_if_done(present.id)
+        self.plan_again = True
+
+    def expire(self, present: Preview, why: str) -> None:
+        """Take down what is live, unless its next commit is on its way.
+
+        A commit that waits for an approval goes on waiting.
+        """
+        going = self._tx.unsettled_of(present.id)
+        if any(deployment.is_on_its_way for deployment in going):
+            return
+        self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
+        for live in going:
+            if live.state is State.LIVE:
+                self.put_deployment(live, preview.stop(live, self._now), why=why)
+        self.release_if_done(present.id)
         self.plan_again = True
 
     # --- from workers ---------------------------------------------------------------------------------
@@ -261,20 +313,32 @@ class _Change:
             now=self._now,
             patience=self._policy.patience,
             serving=serving,
-            address_busy=any(d.step in preview.AT_THE_ADDRESS for d in others),
+            address_busy=any(d.is_at_the_address for d in others),
         )
-        after = preview.apply(current, outcome, scene)
-        self.put_deployment(current, after, claim=claim, why=_why(outcome))
+        after = self.put_deployment(
+            current, preview.apply(current, outcome, scene), claim=claim, why=_why(outcome)
+        )
         self._keep_log(current, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)
         if isinstance(outcome, out.AccountUnusable):
             self._lose_account(current, outcome.reason)
+            if after.state is State.QUEUED and any(d.id > after.id and d.is_pending for d in others):
+                self.put_deployment(after, preview.end(after, State.SUPERSEDED, self._now))
+        if current.step is Step.ROLL_BACK and isinstance(outcome, out.NotNow) and serving is not None:
+            self._cannot_be_put_back(after, serving)
         if isinstance(outcome, out.WrongCommit):
             self._look_again(current)
         self._adapt(outcome)
         if after.is_settled:
-            self._release_if_done(current.preview_id)
+            self.release_if_done(current.preview_id)
+
+    def _cannot_be_put_back(self, failed: Deployment, serving: Deployment) -> None:
+        """The address stays with an image that failed: what was good there is good no more."""
+        if failed.state is State.FAILED:
+            why = "its image could not be put back after a bad push"
+            self._tx.set_preview(failed.preview_id, expires_at=None, stop_reason=why)
+            self.put_deployment(serving, preview.stop(serving, self._now), why=why)
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         expires_at = self._now + self._policy.live_seconds
@@ -300,16 +364,19 @@ class _Change:
     def _look_again(self, moved_on: Deployment) -> None:
         """The head is another commit than was said: ask GitLab, in case its next delivery is lost."""
         project_id = self._tx.preview(moved_on.preview_id).project_id
+        tries = sum(d.sha == moved_on.sha for d in self._tx.deployments_of(moved_on.preview_id, limit=10))
+        # GitLab's references can lag behind its answers: more patiently each time.
+        at = self._now + min(2.0**tries, 300.0)
         delivery_id = self._tx.add_delivery(
             project_id,
             f"moved-{moved_on.id}",
             kind="merge_request",
             iid=moved_on.iid,
             facts={},
-            now=self._now,
+            now=at,
         )
         if delivery_id is not None:
-            self._dues.append(Due(Kind.DELIVERY, delivery_id, self._now))
+            self._dues.append(Due(Kind.DELIVERY, delivery_id, at))
 
     def _keep_log(self, current: Deployment, outcome: out.Outcome) -> None:
         if isinstance(outcome, out.BuildSucceeded | out.StageFailed) and outcome.log is not None:
@@ -348,7 +415,7 @@ class _Change:
             self._report(preview_id, at_once=True)
         self.plan_again = True
 
-    def _release_if_done(self, preview_id: int) -> None:
+    def release_if_done(self, preview_id: int) -> None:
         account = self._tx.account_of(preview_id)
         if account is None or account.state is not AccountState.LEASED:
             return
@@ -360,9 +427,10 @@ class _Change:
     # --- the plan -------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
+        self._tx.lock_schedule()
         if not self._tx.is_anybody_waiting():
             return
-        self._tx.lock_schedule()
+        self._who = OURSELVES
         going = self._tx.unsettled()
         deployments = {deployment.id: deployment for deployment, _ in going}
         accounts = {account.id: account for account in self._tx.accounts()}
@@ -371,16 +439,20 @@ class _Change:
         for decision in scheduler.plan(snapshot, self._policy.limits, self._now):
             match decision:
                 case scheduler.Start(deployment_id, account_id):
-                    self._start(deployments[deployment_id], accounts[account_id])
+                    account = self._leased(accounts[account_id], deployments[deployment_id].preview_id)
+                    accounts[account_id] = account
+                    self._start(deployments[deployment_id], account)
                 case scheduler.MakeRoom(preview_id):
-                    self.stop(self._tx.preview(preview_id), "another merge request waited for an account")
+                    self.expire(self._tx.preview(preview_id), "another merge request waited for an account")
+
+    def _leased(self, account: Account, preview_id: int) -> Account:
+        if account.state is not AccountState.FREE:
+            return account
+        leased = self.put_account(account, pool.lease(account, preview_id, self._now), preview_id=preview_id)
+        self._tx.open_lease(leased, preview_id, self._now)
+        return leased
 
     def _start(self, waiting: Deployment, account: Account) -> None:
-        if account.state is AccountState.FREE:
-            leased = pool.lease(account, waiting.preview_id, self._now)
-            self.put_account(account, leased, preview_id=waiting.preview_id)
-            self._tx.open_lease(leased, waiting.preview_id, self._now)
-            account = leased
         started = preview.assign(waiting, account_id=account.id, fence=account.fence, now=self._now)
         self.put_deployment(waiting, started, why=f"builds on {account.name}")
 
@@ -388,8 +460,8 @@ class _Change:
 
     def put_deployment(
         self, before: Deployment, after: Deployment, *, claim: Claim | None = None, why: str = ""
-    ) -> None:
-        self._tx.put_deployment(before, after, claim=claim)
+    ) -> Deployment:
+        after = self._tx.put_deployment(before, after, claim=claim)
         if after.due_at is not None:
             self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
         if after.state is not before.state:
@@ -406,6 +478,7 @@ class _Change:
             self.plan_again = True
         elif before.holds_build_slot and not after.holds_build_slot:
             self.plan_again = True
+        return after
 
     def put_account(
         self,
@@ -415,8 +488,8 @@ class _Change:
         claim: Claim | None = None,
         why: str = "",
         preview_id: int | None = None,
-    ) -> None:
-        self._tx.put_account(before, after, claim=claim)
+    ) -> Account:
+        after = self._tx.put_account(before, after, claim=claim)
         if after.due_at is not None:
             self._dues.append(Due(Kind.ACCOUNT, after.id, after.due_at))
         if after.state is not before.state:
@@ -424,6 +497,7 @@ class _Change:
             self._event(
                 "account", after.id, before.state, after.state, why=why or sentence, preview_id=preview_id
             )
+        return after
 
     def _event(
         self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None

@@ -52,6 +52,13 @@ class BuildStarted:
 
 
 @dataclass(frozen=True)
+class BuildAwaited:
+    """An earlier try may have started the build without hearing of it; it may appear within `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class BuildGoesOn:
     """The build has not ended."""
 
@@ -79,9 +86,12 @@ class StageFailed:
 
 @dataclass(frozen=True)
 class WrongCommit:
-    """The merge request moved between its delivery and the build: another commit was resolved."""
+    """The merge request moved between its delivery and the build: its head is another commit now.
 
-    build_id: str
+    `build_id` is the build that was started of it, None when that was noticed before.
+    """
+
+    build_id: str | None
     resolved: str
 
 
@@ -101,6 +111,11 @@ class JobNotReady:
 @dataclass(frozen=True)
 class JobReady:
     """The job's process runs and its probe passes."""
+
+
+@dataclass(frozen=True)
+class JobVanished:
+    """jobs-api does not know the job any more."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +145,14 @@ class TidyGoesOn:
 class NotNow:
     """The other side could not serve the step; it may be repeated after `seconds` (None: our own back-off).
 
-    `throttled` marks an answer that asks us to do less (409 too many builds, 429, 5xx).
+    `throttled` marks an answer that asks us to do less (409 too many builds, 429, 5xx); `may_have_happened`
+    one that was lost, so that the effect may have happened all the same.
     """
 
     reason: str
     seconds: float | None = None
     throttled: bool = False
+    may_have_happened: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,7 @@ class AccountUnusable:
 
 Outcome = (
     BuildStarted
+    | BuildAwaited
     | BuildGoesOn
     | BuildVanished
     | BuildSucceeded
@@ -155,6 +173,7 @@ Outcome = (
     | JobStarted
     | JobNotReady
     | JobReady
+    | JobVanished
     | ChecksDone
     | RolledBack
     | Tidied

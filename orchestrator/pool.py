@@ -46,6 +46,8 @@ TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
 
 #: Cleanings that may fail in a row before the account is shown as quarantined.
 FAILURES_BEFORE_QUARANTINE = 5
+#: A cleaning that gets nowhere for this long has failed.
+_GOES_ON_SECONDS = 900.0
 _QUARANTINE_FIRST_SECONDS = 60.0
 _QUARANTINE_LAST_SECONDS = 3600.0
 
@@ -118,6 +120,8 @@ def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_second
         case Cleaned():
             state = AccountState.DRAINED if account.drain else AccountState.FREE
             return _moved(account, state, now, due_at=None)
+        case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:
+            return _failed(account, f"it does not get empty: {remaining}", False, now)
         case CleaningGoesOn(remaining):
             return replace(account, due_at=now + poll_seconds, attempts=0, reason=remaining)
         case CleaningFailed(reason, refused):
@@ -127,9 +131,11 @@ def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_second
 def _failed(account: Account, reason: str, refused: bool, now: float) -> Account:
     attempts = account.attempts + 1
     if account.state is AccountState.QUARANTINED:
-        pause = min(_QUARANTINE_FIRST_SECONDS * 2.0**attempts, _QUARANTINE_LAST_SECONDS)
+        pause = min(_QUARANTINE_FIRST_SECONDS * 2.0 ** min(attempts, 10), _QUARANTINE_LAST_SECONDS)
         return replace(account, attempts=attempts, reason=reason, due_at=now + pause)
     if refused or attempts >= FAILURES_BEFORE_QUARANTINE:
         quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
         return replace(quarantined, reason=reason, preview_id=None)
-    return replace(account, attempts=attempts, reason=reason, due_at=now + min(2.0**attempts, 30.0))
+    return replace(
+        account, attempts=attempts, reason=reason, due_at=now + min(2.0 ** min(attempts, 10), 30.0)
+    )

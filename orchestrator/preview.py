@@ -115,7 +115,7 @@ PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKIN
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
-AT_THE_ADDRESS = frozenset({Step.PUBLISH, Step.WATCH_JOB, Step.CHECK, Step.ROLL_BACK})
+_AT_THE_ADDRESS = frozenset({Step.PUBLISH, Step.WATCH_JOB, Step.CHECK, Step.ROLL_BACK})
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ class Patience:
 
     build_seconds: float = 1800.0
     start_seconds: float = 300.0
-    check_seconds: float = 60.0
+    check_seconds: float = 30.0
     #: How long a job has to stay ready before it is believed: crash loops flicker.
     stable_seconds: float = 3.0
     #: How long Toolforge may be unusable before a deployment is given up.
     outage_seconds: float = 3600.0
-    poll_min_seconds: float = 0.2
+    poll_min_seconds: float = 0.5
     poll_max_seconds: float = 10.0
 
 
@@ -147,6 +147,8 @@ class Deployment:
     created_at: float
     #: When the present state was entered.
     since: float
+    #: From when the patience for the present step counts: its begin, or the end of an outage.
+    step_since: float
     #: When to look again; None: only an event from outside changes it.
     due_at: float | None
     trigger: str
@@ -154,7 +156,6 @@ class Deployment:
     actor: str
     version: int = 0
     is_bot: bool = False
-    check_only: bool = False
     account_id: int | None = None
     #: Fencing number of the lease under which the account is used.
     fence: int | None = None
@@ -162,6 +163,10 @@ class Deployment:
     #: ``tool-T/IMAGE:latest@sha256:...``: what runs is always named by its digest.
     image: str | None = None
     ready_since: float | None = None
+    #: It was tried out as an unpublished candidate, whose job has to be removed.
+    had_candidate: bool = False
+    #: Until then a build that was asked for without hearing an answer may still appear.
+    unsure_until: float | None = None
     attempts: int = 0
     failure: Failure | None = None
     checks: tuple[CheckResult, ...] = ()
@@ -184,6 +189,17 @@ class Deployment:
         return self.state in PENDING
 
     @property
+    def is_on_its_way(self) -> bool:
+        """True while a verdict is still to come without anybody having to do something for it."""
+        return self.is_pending and self.step is not Step.AWAIT_APPROVAL
+
+    @property
+    def is_at_the_address(self) -> bool:
+        """True while the address serves, or may serve, this deployment's image without its being live."""
+        leaves_a_job = self.state is State.FAILED and self.step is Step.TIDY
+        return self.step in _AT_THE_ADDRESS or (leaves_a_job and State.STARTING in (self.entered or {}))
+
+    @property
     def is_settled(self) -> bool:
         """True when it has ended and nothing of it is left to remove."""
         return self.state in ENDED and self.step is Step.NONE
@@ -198,7 +214,7 @@ class Deployment:
     @property
     def may_be_superseded(self) -> bool:
         """True until its image goes to the address; from there it is quicker and safer to let it end."""
-        return self.is_pending and self.step not in AT_THE_ADDRESS
+        return self.is_pending and self.step not in _AT_THE_ADDRESS
 
 
 def moved(
@@ -217,14 +233,16 @@ def moved(
             entered={**({} if state is State.QUEUED else deployment.entered or {}), state: now},
         ),
         step,
+        now,
         due_at=due_at,
     )
 
 
-def _at(deployment: Deployment, step: Step, *, due_at: float | None) -> Deployment:
+def _at(deployment: Deployment, step: Step, now: float, *, due_at: float | None) -> Deployment:
     if step not in STEPS[deployment.state]:
         raise IllegalMove(f"deployment {deployment.id}: no step '{step}' in state {deployment.state}")
-    return replace(deployment, step=step, due_at=due_at)
+    had_candidate = deployment.had_candidate or step is Step.START_CANDIDATE
+    return replace(deployment, step=step, step_since=now, due_at=due_at, had_candidate=had_candidate)
 
 
 @dataclass(frozen=True)
@@ -243,14 +261,14 @@ def _later(deployment: Deployment, scene: Scene) -> Deployment:
     """Look again after a pause that grows with the time spent: early polls are quick, late ones rare."""
     patience = scene.patience
     pause = min(
-        max((scene.now - deployment.since) * 0.1, patience.poll_min_seconds), patience.poll_max_seconds
+        max((scene.now - deployment.step_since) * 0.1, patience.poll_min_seconds), patience.poll_max_seconds
     )
     return replace(deployment, due_at=scene.now + pause, attempts=0)
 
 
 def backoff_seconds(attempts: int) -> float:
     """The pause before try number `attempts` + 1 of a step that the other side could not serve."""
-    return float(min(0.5 * 2.0 ** min(attempts, 8), 60.0))
+    return min(0.5 * 2.0 ** min(attempts, 8), 60.0)
 
 
 def _fail(deployment: Deployment, failure: Failure, scene: Scene) -> Deployment:
@@ -258,10 +276,10 @@ def _fail(deployment: Deployment, failure: Failure, scene: Scene) -> Deployment:
     deployment = replace(deployment, failure=deployment.failure or failure)
     if (
         scene.serving is not None
-        and deployment.step in AT_THE_ADDRESS
+        and deployment.step in _AT_THE_ADDRESS
         and deployment.step is not Step.ROLL_BACK
     ):
-        return _at(replace(deployment, attempts=0), Step.ROLL_BACK, due_at=scene.now)
+        return _at(replace(deployment, attempts=0), Step.ROLL_BACK, scene.now, due_at=scene.now)
     return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
 
 
@@ -274,9 +292,14 @@ def assign(deployment: Deployment, *, account_id: int, fence: int, now: float) -
     return moved(leased, State.BUILDING, Step.START_BUILD, now, due_at=now)
 
 
-def approve(deployment: Deployment) -> Deployment:
+def approve(deployment: Deployment, now: float) -> Deployment:
     """Somebody with the right to do so approved this commit."""
-    return _at(deployment, Step.AWAIT_SLOT, due_at=None)
+    return _at(deployment, Step.AWAIT_SLOT, now, due_at=None)
+
+
+def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Deployment:
+    """A build may have been asked for without an answer: for `seconds` it may still appear."""
+    return replace(deployment, unsure_until=now + seconds)
 
 
 def end(deployment: Deployment, state: State, now: float) -> Deployment:
@@ -304,15 +327,21 @@ def apply(deployment: Deployment, outcome: out.Outcome, scene: Scene) -> Deploym
     """
     if deployment.step not in _BRINGS.get(type(outcome), _TAKEN):
         raise IllegalMove(f"deployment {deployment.id}: {outcome} does not come from '{deployment.step}'")
+    if deployment.attempts > _OUTAGE_ATTEMPTS and not isinstance(outcome, out.NotNow):
+        # Toolforge is back: the time it was away is not held against the commit.
+        deployment = replace(deployment, step_since=scene.now)
     return _apply(outcome, deployment, scene)
 
 
+#: More failures in a row than this are an outage.
+_OUTAGE_ATTEMPTS = 4
 #: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
 _TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
 #: Which steps bring which outcome back.
 _BRINGS: Mapping[type, frozenset[Step]] = {
     out.BuildStarted: frozenset({Step.START_BUILD}),
     out.WrongCommit: frozenset({Step.START_BUILD}),
+    out.BuildAwaited: frozenset({Step.START_BUILD}),
     out.BuildGoesOn: frozenset({Step.WATCH_BUILD}),
     out.BuildVanished: frozenset({Step.WATCH_BUILD}),
     out.BuildSucceeded: frozenset({Step.WATCH_BUILD}),
@@ -320,6 +349,7 @@ _BRINGS: Mapping[type, frozenset[Step]] = {
     out.JobStarted: frozenset({Step.START_CANDIDATE, Step.PUBLISH}),
     out.JobNotReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
     out.JobReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
+    out.JobVanished: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
     out.ChecksDone: frozenset({Step.CHECK}),
     out.RolledBack: frozenset({Step.ROLL_BACK}),
     out.Tidied: frozenset({Step.TIDY}),
@@ -334,8 +364,15 @@ def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.BuildStarted, deployment: Deployment, scene: Scene) -> Deployment:
-    started = replace(deployment, build_id=outcome.build_id, attempts=0)
-    return _at(started, Step.WATCH_BUILD, due_at=scene.now + scene.patience.poll_min_seconds)
+    started = replace(deployment, build_id=outcome.build_id, unsure_until=None, attempts=0)
+    return _at(started, Step.WATCH_BUILD, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
+
+
+@_apply.register
+def _(outcome: out.BuildAwaited, deployment: Deployment, scene: Scene) -> Deployment:
+    if deployment.unsure_until is None:
+        deployment = unsure(deployment, scene.now, seconds=outcome.seconds)
+    return replace(deployment, due_at=scene.now + 1.0)
 
 
 @_apply.register
@@ -349,7 +386,7 @@ def _(outcome: out.BuildGoesOn, deployment: Deployment, scene: Scene) -> Deploym
 def _(outcome: out.BuildVanished, deployment: Deployment, scene: Scene) -> Deployment:
     if _is_over(deployment, scene, scene.patience.build_seconds):
         return _fail(deployment, _build_took_too_long(scene.patience), scene)
-    return _at(replace(deployment, build_id=None), Step.START_BUILD, due_at=scene.now)
+    return replace(deployment, step=Step.START_BUILD, build_id=None, due_at=scene.now)
 
 
 @_apply.register
@@ -374,21 +411,22 @@ def _(outcome: out.WrongCommit, deployment: Deployment, scene: Scene) -> Deploym
 def _(outcome: out.JobStarted, deployment: Deployment, scene: Scene) -> Deployment:
     step = Step.WATCH_CANDIDATE if deployment.step is Step.START_CANDIDATE else Step.WATCH_JOB
     started = replace(deployment, ready_since=None, attempts=0)
-    return _at(started, step, due_at=scene.now + scene.patience.poll_min_seconds)
+    return _at(started, step, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
 
 
 @_apply.register
 def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deployment:
     if not _is_over(deployment, scene, scene.patience.start_seconds):
         return _later(replace(deployment, ready_since=None), scene)
-    seconds = round(scene.patience.start_seconds)
-    failure = Failure(
-        stage="start",
-        summary=f"the job was not ready within {seconds} seconds: {outcome.reason}",
-        remedy="The web process has to listen on 0.0.0.0, on the port in $PORT, soon after its start.",
-        excerpt=outcome.excerpt,
-    )
-    return _fail(deployment, failure, scene)
+    return _fail(deployment, _job_was_not_ready(scene.patience, outcome.reason, outcome.excerpt), scene)
+
+
+@_apply.register
+def _(outcome: out.JobVanished, deployment: Deployment, scene: Scene) -> Deployment:
+    if _is_over(deployment, scene, scene.patience.start_seconds):
+        return _fail(deployment, _job_was_not_ready(scene.patience, "it vanished", ""), scene)
+    again = Step.START_CANDIDATE if deployment.step is Step.WATCH_CANDIDATE else Step.PUBLISH
+    return replace(deployment, step=again, ready_since=None, due_at=scene.now)
 
 
 @_apply.register
@@ -401,7 +439,7 @@ def _(outcome: out.JobReady, deployment: Deployment, scene: Scene) -> Deployment
     if deployment.step is Step.WATCH_CANDIDATE:
         if scene.address_busy:
             return _later(replace(deployment, ready_since=ready_since), scene)
-        return _at(replace(deployment, ready_since=None), Step.PUBLISH, due_at=scene.now)
+        return _at(replace(deployment, ready_since=None), Step.PUBLISH, scene.now, due_at=scene.now)
     return moved(deployment, State.CHECKING, Step.CHECK, scene.now, due_at=scene.now)
 
 
@@ -410,9 +448,9 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
     checked = replace(deployment, checks=outcome.results, attempts=0)
     bad = [result for result in outcome.results if not result.passed]
     if not bad:
-        if scene.serving is None:
-            return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
-        return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
+        if checked.had_candidate:
+            return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
+        return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
     if not _is_over(deployment, scene, scene.patience.check_seconds):
         return _later(checked, scene)
     failure = Failure(
@@ -431,7 +469,7 @@ def _(outcome: out.RolledBack, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.Tidied, deployment: Deployment, scene: Scene) -> Deployment:
-    return _at(replace(deployment, attempts=0), Step.NONE, due_at=None)
+    return _at(replace(deployment, attempts=0), Step.NONE, scene.now, due_at=None)
 
 
 @_apply.register
@@ -441,31 +479,43 @@ def _(outcome: out.TidyGoesOn, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
-    may_give_up = deployment.is_pending and deployment.step is not Step.ROLL_BACK
-    if may_give_up and _is_over(deployment, scene, scene.patience.outage_seconds):
+    if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
+        deployment = unsure(deployment, scene.now)
+    if deployment.is_pending and _is_over(deployment, scene, scene.patience.outage_seconds):
         minutes = round(scene.patience.outage_seconds / 60)
         failure = Failure(
             stage="toolforge",
             summary=f"Toolforge could not be used for {minutes} minutes: {outcome.reason}",
             remedy="This is no fault of the commit. Try again later with `/preview`.",
         )
+        if deployment.step is Step.ROLL_BACK:
+            # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
+            return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
         return _fail(deployment, failure, scene)
-    pause = backoff_seconds(deployment.attempts) if outcome.seconds is None else outcome.seconds
+    pause = backoff_seconds(deployment.attempts) if outcome.seconds is None else min(outcome.seconds, 600.0)
     return replace(deployment, due_at=scene.now + pause, attempts=deployment.attempts + 1)
 
 
 @_apply.register
 def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Deployment:
     if not deployment.is_pending:
-        return _at(deployment, Step.NONE, due_at=None)
+        return _at(deployment, Step.NONE, scene.now, due_at=None)
     fresh = replace(
-        deployment, account_id=None, fence=None, build_id=None, image=None, failure=None, checks=()
+        deployment,
+        account_id=None,
+        fence=None,
+        build_id=None,
+        image=None,
+        had_candidate=False,
+        unsure_until=None,
+        failure=None,
+        checks=(),
     )
     return moved(fresh, State.QUEUED, Step.AWAIT_SLOT, scene.now, due_at=None)
 
 
 def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:
-    return scene.now - deployment.since > seconds
+    return scene.now - deployment.step_since > seconds
 
 
 def _build_took_too_long(patience: Patience) -> Failure:
@@ -473,4 +523,13 @@ def _build_took_too_long(patience: Patience) -> Failure:
         stage="build",
         summary=f"the build took longer than {round(patience.build_seconds / 60)} minutes and was cancelled",
         remedy="Look for a step that waits or downloads without end, then build it again with `/preview`.",
+    )
+
+
+def _job_was_not_ready(patience: Patience, reason: str, excerpt: str) -> Failure:
+    return Failure(
+        stage="start",
+        summary=f"the job was not ready within {round(patience.start_seconds)} seconds: {reason}",
+        remedy="The web process has to listen on 0.0.0.0, on the port in $PORT, soon after its start.",
+        excerpt=excerpt,
     )

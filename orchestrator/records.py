@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Due:
-    """Look at this row at this time; None: the time is not known, the sweep will tell."""
+    """Look at this row at this time."""
 
     kind: Kind
     id: int
@@ -50,7 +50,7 @@ class Project:
     path: str
     web_url: str
     git_url: str
-    secret_sha256: str
+    secret_digests: tuple[str, ...]
     #: Smoke checks as (path, expected status or None for "below 500").
     checks: tuple[tuple[str, int | None], ...]
     created_at: float
@@ -70,6 +70,9 @@ class Preview:
     target_branch: str
     mr_state: str
     head_sha: str
+    is_from_project: bool
+    #: When GitLab said all that.
+    seen_at: float
     expires_at: float | None
     stop_reason: str
     created_at: float

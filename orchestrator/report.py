@@ -118,9 +118,20 @@ _STATUS: Mapping[State, str] = {
 }
 
 
-def must_send(told: str | None, state: str) -> bool:
-    """Whether a commit status `state` is news after `told`: never the same again, never from running back."""
-    return state != told and not (told == "running" and state == "pending")
+def must_send(told: Status | None, status: Status) -> bool:
+    """Whether a commit status is news after what was `told`: never the same again, never from running back.
+
+    After an end the same word may be said once more with another link: the address of a preview that was
+    taken down will soon be somebody else's.
+    """
+    if told is None:
+        return True
+    if told.state == status.state:
+        return status.state in _FINAL and told.target_url != status.target_url
+    return not (told.state == "running" and status.state == "pending")
+
+
+_FINAL = frozenset({"success", "failed", "canceled"})
 
 
 def _live(subject: Subject) -> Deployment | None:
@@ -129,9 +140,13 @@ def _live(subject: Subject) -> Deployment | None:
 
 def _status(subject: Subject, deployment: Deployment) -> Status:
     is_live = deployment.state is State.LIVE and subject.address is not None
+    state = _STATUS[deployment.state]
+    if deployment.state is State.CANCELLED and subject.preview.is_open:
+        # A head that can still be merged must not be left with `canceled`: bots read that as a failure.
+        state = "success"
     return Status(
         sha=deployment.sha,
-        state=_STATUS[deployment.state],
+        state=state,
         description=_description(subject, deployment)[:_DESCRIPTION_LENGTH],
         target_url=subject.address if is_live and subject.address else subject.page_url,
     )
@@ -157,7 +172,7 @@ def _description(subject: Subject, deployment: Deployment) -> str:
         case State.SUPERSEDED:
             return "A newer commit took its place"
         case State.CANCELLED:
-            return f"Cancelled: {subject.preview.stop_reason}"
+            return f"Not tried: {subject.preview.stop_reason}"
         case _:
             return deployment.state.capitalize()
 
@@ -235,8 +250,8 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.QUEUED if not subject.pool_is_usable:
             return (
-                "waits, since the pool has no dev tool account that can be used. Its operators have to add or "
-                "mend one; the build then starts by itself."
+                "waits, since the pool has no dev tool account that can be used. Its operators have to add "
+                "or mend one; the build then starts by itself."
             )
         case State.QUEUED:
             return f"waits for a dev tool account{_place_in_queue(subject)}."

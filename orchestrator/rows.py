@@ -30,6 +30,7 @@ def project_from(row: Row[Any]) -> Project:
     """The project in `row`."""
     values = _project(row)
     values["checks"] = tuple((path, status) for path, status in values["checks"])
+    values["secret_digests"] = tuple(values["secret_digests"])
     return Project(**values)
 
 

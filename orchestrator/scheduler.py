@@ -78,7 +78,6 @@ class Showing:
 
     preview_id: int
     live_since: float
-    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,11 +168,7 @@ def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
 def _make_room(snapshot: Snapshot, limits: Limits, now: float, *, wanted: int) -> list[Decision]:
     """The live previews that have been up longest and have had their time, as many as are wanted."""
     ripe = sorted(
-        (
-            show
-            for show in snapshot.showing
-            if not show.pinned and now - show.live_since >= limits.min_live_seconds
-        ),
+        (show for show in snapshot.showing if now - show.live_since >= limits.min_live_seconds),
         key=lambda show: show.live_since,
     )
     return [MakeRoom(show.preview_id) for show in ripe[: max(wanted, 0)]]
@@ -184,7 +179,7 @@ def take_snapshot(
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id."""
     per_account = Counter(d.account_id for d, _ in going if d.holds_build_slot)
-    on_the_way = {d.preview_id for d, _ in going if d.is_pending}
+    on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
     live = {d.preview_id: d for d, _ in going if d.state is State.LIVE}
     usable = [
         a

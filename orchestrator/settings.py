@@ -18,6 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import BadInput
 from orchestrator.lifecycle import Policy
@@ -51,7 +53,9 @@ class Settings(BaseSettings):
     )
     gitlab_url: str = Field("https://gitlab.wikimedia.org", description="The GitLab instance.")
     gitlab_token: SecretStr = Field(
-        SecretStr(""), description="Access token with scope `api` and the Maintainer role in each project."
+        SecretStr(""),
+        validate_default=True,
+        description="Access token with scope `api` and the Maintainer role in each project.",
     )
     gitlab_ca_file: Path | None = Field(
         None, description="Certificate authorities for GitLab; unset: the system's."
@@ -73,28 +77,40 @@ class Settings(BaseSettings):
     )
     job_port: int = Field(8000, ge=1, le=65535, description="Port on which previewed tools listen ($PORT).")
     job_command: str = Field("web", min_length=1, description="Procfile entry, or command, that is run.")
-    max_concurrent_builds: int = Field(3, ge=1, le=1000, description="Builds at once over the whole pool.")
+    max_concurrent_builds: int = Field(
+        Limits.max_concurrent_builds, ge=1, le=1000, description="Builds at once over the whole pool."
+    )
     builds_per_account: int = Field(
-        4, ge=1, le=4, description="Builds at once on one account (Toolforge: 4)."
+        Limits.builds_per_account, ge=1, le=4, description="Builds at once on one account (Toolforge: 4)."
     )
-    live_seconds: float = Field(3 * 86400.0, gt=0, description="How long a preview stays up.")
+    live_seconds: float = Field(Policy.live_seconds, gt=0, description="How long a preview stays up.")
     min_live_seconds: float = Field(
-        1800.0, ge=0, description="How long a preview stays up before it may have to give way to another."
+        Limits.min_live_seconds,
+        ge=0,
+        description="How long a preview stays up before it may have to give way to another.",
     )
-    build_seconds: float = Field(1800.0, gt=0, description="How long a build may take.")
-    start_seconds: float = Field(300.0, gt=0, description="How long a job may take to be ready.")
+    build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
+    start_seconds: float = Field(
+        Patience.start_seconds, gt=0, description="How long a job may take to be ready."
+    )
     check_seconds: float = Field(
-        30.0, ge=0, description="How long smoke checks are repeated before they fail."
+        Patience.check_seconds, ge=0, description="How long smoke checks are repeated before they fail."
     )
     check_timeout_seconds: float = Field(10.0, gt=0, description="How long one smoke check may take.")
-    stable_seconds: float = Field(3.0, ge=0, description="How long a job has to stay ready to be believed.")
+    stable_seconds: float = Field(
+        Patience.stable_seconds, ge=0, description="How long a job has to stay ready to be believed."
+    )
     outage_seconds: float = Field(
-        3600.0, gt=0, description="How long Toolforge may be unusable before a deployment is given up."
+        Patience.outage_seconds,
+        gt=0,
+        description="How long Toolforge may be unusable before a deployment is given up.",
     )
     poll_min_seconds: float = Field(
-        0.5, gt=0, description="Shortest pause between two looks at a build or job."
+        Patience.poll_min_seconds, gt=0, description="Shortest pause between two looks at a build or job."
     )
-    poll_max_seconds: float = Field(10.0, gt=0, description="Longest pause between two looks.")
+    poll_max_seconds: float = Field(
+        Patience.poll_max_seconds, gt=0, description="Longest pause between two looks."
+    )
     log_limit_bytes: int = Field(2_000_000, ge=1000, description="How much of a log is kept, its end first.")
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
 
@@ -120,11 +136,36 @@ class Settings(BaseSettings):
             raise ValueError("expected an address such as https://example.org")
         return value.rstrip("/")
 
+    @field_validator("gitlab_token")
+    @classmethod
+    def _is_given(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():
+            raise ValueError(
+                "expected an access token; GitLab makes one under the project's or group's settings"
+            )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: str) -> str:
+        try:
+            make_url(value).get_dialect()
+        except SQLAlchemyError:
+            raise ValueError("expected SQLAlchemy's form, such as sqlite:///file.db") from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"redis", "rediss"}:
+            raise ValueError("expected redis://HOST:PORT/NUMBER")
+        return value
+
     @field_validator("preview_url")
     @classmethod
     def _names_the_tool(cls, value: str) -> str:
-        if "{tool}" not in value:
-            raise ValueError("expected {tool} in it, in the place of the account's name")
+        if "{tool}" not in value or "{" in value.replace("{tool}", ""):
+            raise ValueError("expected {tool} in it, in the place of the account's name, and no other braces")
         return value
 
     @field_validator("gitlab_ca_file", "toolforge_ca_file")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, Select, Table, Update, bindparam, case, or_, select, update
+from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, func, or_, select, update
 
 from orchestrator import tables as t
+from orchestrator.pool import AccountState
 from orchestrator.preview import PENDING, State, Step
 from orchestrator.records import Kind
 
@@ -74,6 +75,8 @@ LEASED = select(t.account.c.id).where(
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
 PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
+#: Waits until no other transaction has it; SQLite, which has one writer at a time, ignores that.
+LOCK_PREVIEW = select(t.preview.c.id).where(t.preview.c.id == bindparam("id")).with_for_update()
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
 )
@@ -99,6 +102,13 @@ WAITING = (
     .limit(1)
 )
 
+#: Deployments for which their preview needs its account.
+_NEEDS_ACCOUNT = _IS_UNSETTLED & (t.deployment.c.step != Step.AWAIT_APPROVAL)
+LEASED_FOR_NOTHING = select(t.account.c.preview_id).where(
+    t.account.c.state == AccountState.LEASED,
+    ~exists().where(t.deployment.c.preview_id == t.account.c.preview_id, _NEEDS_ACCOUNT),
+)
+
 ACCOUNTS = select(t.account).order_by(t.account.c.name)
 ACCOUNT = select(t.account).where(t.account.c.id == bindparam("id"))
 ACCOUNT_OF = select(t.account).where(t.account.c.preview_id == bindparam("preview_id"))
@@ -109,7 +119,10 @@ MARK_REPORT = (
     .where(t.report_state.c.preview_id == bindparam("which"))
     .values(
         due_at=case(
-            (t.report_state.c.due_at < bindparam("at"), t.report_state.c.due_at), else_=bindparam("at")
+            # GitLab asked for a pause: news does not shorten it.
+            (t.report_state.c.attempts > 0, func.coalesce(t.report_state.c.due_at, bindparam("at"))),
+            (t.report_state.c.due_at < bindparam("at"), t.report_state.c.due_at),
+            else_=bindparam("at"),
         ),
         version=t.report_state.c.version + 1,
     )

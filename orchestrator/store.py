@@ -12,12 +12,11 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Executable,
@@ -26,7 +25,6 @@ from sqlalchemy import (
     case,
     create_engine,
     event,
-    func,
     insert,
     select,
     update,
@@ -58,9 +56,12 @@ class Store:
     """
 
     def __init__(self, url: str, *, durable: bool = True) -> None:
-        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self.engine.dialect.name == "sqlite":
+        if url.startswith("sqlite"):
+            self.engine = create_engine(url)
             _prepare_sqlite(self.engine, durable)
+        else:
+            # Row locks are waited for, and what was committed meanwhile has to be seen after the wait.
+            self.engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -150,6 +151,10 @@ class Tx:
             select(t.switch.c.value).where(t.switch.c.name == "schedule").with_for_update()
         )
 
+    def lock_preview(self, preview_id: int) -> None:
+        """Let only one transaction at a time change the deployments of a preview; the others wait here."""
+        self._connection.execute(sql.LOCK_PREVIEW, {"id": preview_id})
+
     # --- projects and previews ------------------------------------------------------------------------
 
     def projects(self) -> list[Project]:
@@ -176,6 +181,10 @@ class Tx:
         self._connection.execute(update(t.project).where(t.project.c.id == known.id).values(**values))
         return known.id
 
+    def remove_project(self, project_id: int) -> None:
+        """Forget a project of which nothing was seen yet."""
+        self._connection.execute(t.project.delete().where(t.project.c.id == project_id))
+
     def preview(self, preview_id: int) -> Preview:
         """The preview with this id; :class:`NotFound` if there is none."""
         return preview_from(self._one(sql.PREVIEW, {"id": preview_id}, f"preview {preview_id}"))
@@ -190,8 +199,11 @@ class Tx:
         rows = self._connection.execute(select(t.preview).order_by(t.preview.c.id.desc()).limit(limit))
         return [preview_from(row) for row in rows]
 
-    def put_preview(self, project_id: int, seen: MergeRequest, now: float) -> Preview:
-        """Write down what GitLab says of the merge request now."""
+    def put_preview(self, project_id: int, seen: MergeRequest, *, as_of: float) -> Preview:
+        """Write down what GitLab said of the merge request at `as_of`.
+
+        Raises :class:`Conflict` when somebody else writes its first line at the same moment.
+        """
         values = {
             "title": seen.title[:255],
             "author": seen.author[:255],
@@ -200,12 +212,17 @@ class Tx:
             "target_branch": seen.target_branch[:255],
             "mr_state": seen.state,
             "head_sha": seen.sha,
+            "is_from_project": seen.is_from_project,
+            "seen_at": as_of,
         }
         known = self.preview_of(project_id, seen.iid)
         if known is None:
-            preview_id = self._insert(
-                t.preview, project_id=project_id, iid=seen.iid, created_at=now, stop_reason="", **values
-            )
+            try:
+                preview_id = self._insert(
+                    t.preview, project_id=project_id, iid=seen.iid, created_at=as_of, stop_reason="", **values
+                )
+            except IntegrityError:
+                raise Conflict("somebody else has just written down the same merge request") from None
             self._insert(t.report_state, preview_id=preview_id, told={}, error="")
             return self.preview(preview_id)
         self._connection.execute(update(t.preview).where(t.preview.c.id == known.id).values(**values))
@@ -255,6 +272,10 @@ class Tx:
         }
         return self._connection.scalar(sql.LEASED, leased) is not None
 
+    def leased_for_nothing(self) -> list[int]:
+        """Previews that hold an account although nothing of them is on its way, live, or to be tidied."""
+        return list(self._connection.scalars(sql.LEASED_FOR_NOTHING))
+
     def is_anybody_waiting(self) -> bool:
         """True when a deployment waits for the scheduler."""
         return self._connection.scalar(sql.WAITING) is not None
@@ -271,25 +292,29 @@ class Tx:
             step=step,
             created_at=now,
             since=now,
+            step_since=now,
+            had_candidate=False,
             trigger=trigger,
             actor=actor[:255],
             is_bot=False,
-            check_only=False,
             checks=[],
             entered={State.QUEUED: now},
         )
         return self.deployment(deployment_id)
 
-    def put_deployment(self, before: Deployment, after: Deployment, *, claim: Claim | None = None) -> None:
+    def put_deployment(
+        self, before: Deployment, after: Deployment, *, claim: Claim | None = None
+    ) -> Deployment:
         """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not.
 
-        With `claim` the row is given back in the same write.
+        With `claim` the row is given back in the same write. Returns `after` as it is in the database now.
         """
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
         self._put(Kind.DEPLOYMENT, before.id, before.version, values, claim)
+        return replace(after, version=before.version + 1)
 
     # --- accounts and leases --------------------------------------------------------------------------
 
@@ -332,10 +357,14 @@ class Tx:
             credentials=dict(credentials),
         )
 
-    def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> None:
-        """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not."""
+    def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> Account:
+        """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not.
+
+        Returns `after` as it is in the database now.
+        """
         values = {name: getattr(after, name) for name in _ACCOUNT_FIELDS}
         self._put(Kind.ACCOUNT, before.id, before.version, values, claim)
+        return replace(after, version=before.version + 1)
 
     def open_lease(self, account: Account, preview_id: int, now: float) -> None:
         """Write down that `account` (under its new fencing number) was given to `preview_id`."""
@@ -346,16 +375,18 @@ class Tx:
     ) -> int | None:
         """End the account's lease, with the bytes of its image store before and after the cleaning.
 
-        Returns the preview that had it, None when the account was not leased before this cleaning.
+        `after` is None while it is not clean. Returns the preview that had it, None when it has its receipt
+        already or the account was not leased before this cleaning.
         """
         this = (t.lease.c.account_id == account.id) & (t.lease.c.fence == account.fence)
-        preview_id = self._connection.scalar(
-            select(t.lease.c.preview_id).where(this, t.lease.c.ended_at.is_(None))
-        )
-        self._connection.execute(
-            update(t.lease).where(this).values(ended_at=now, bytes_before=before, bytes_after=after)
-        )
-        return preview_id
+        query = select(t.lease).where(this, t.lease.c.bytes_after.is_(None))
+        row = self._connection.execute(query).first()
+        if row is None:
+            return None
+        ended_at = now if row.ended_at is None else row.ended_at
+        receipt = {"ended_at": ended_at, "bytes_before": before, "bytes_after": after}
+        self._connection.execute(update(t.lease).where(this).values(**receipt))
+        return int(row.preview_id)
 
     def last_lease(self, preview_id: int) -> Row[Any] | None:
         """The newest lease that a preview has had, with its receipt."""
@@ -526,10 +557,6 @@ class Tx:
         )
         if not changed.rowcount:
             self._insert(t.switch, name=name, value=value)
-
-    def count(self, table: Table, *where: ColumnElement[bool]) -> int:
-        """How many rows of `table` fit."""
-        return self._connection.scalar(select(func.count()).select_from(table).where(*where)) or 0
 
     # --- within ---------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -47,8 +48,9 @@ project = Table(
     Column("path", String(255), nullable=False, unique=True),
     Column("web_url", String(255), nullable=False),
     Column("git_url", String(255), nullable=False),
-    # Only the digest: to compare is all that a webhook secret is needed for.
-    Column("secret_sha256", String(64), nullable=False),
+    # Only digests: to compare is all that a webhook secret is needed for.
+    # A list, newest first: while a new secret is put in place, the old one is good, too.
+    Column("secret_digests", JSON, nullable=False),
     Column("checks", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
 )
@@ -66,6 +68,10 @@ preview = Table(
     Column("target_branch", String(255), nullable=False),
     Column("mr_state", String(16), nullable=False),
     Column("head_sha", String(64), nullable=False),
+    # The branch lies in the project itself, where only Developers and above can push.
+    Column("is_from_project", Boolean, nullable=False),
+    # When GitLab said all that; an older answer must not overwrite it.
+    Column("seen_at", Double, nullable=False),
     # Null while nothing is live.
     Column("expires_at", Double, index=True),
     # Why there is nothing live any more, for people.
@@ -84,15 +90,17 @@ deployment = Table(
     Column("step", String(24), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("since", Double, nullable=False),
+    Column("step_since", Double, nullable=False),
     Column("trigger", String(32), nullable=False),
     Column("actor", String(255), nullable=False),
     Column("is_bot", Boolean, nullable=False),
-    Column("check_only", Boolean, nullable=False),
     Column("account_id", ForeignKey("account.id")),
     Column("fence", Integer),
     Column("build_id", String(255)),
     Column("image", String(512)),
     Column("ready_since", Double),
+    Column("had_candidate", Boolean, nullable=False),
+    Column("unsure_until", Double),
     Column("failure", JSON),
     Column("checks", JSON, nullable=False),
     Column("entered", JSON, nullable=False),
@@ -111,7 +119,7 @@ account = Table(
     Column("preview_id", ForeignKey("preview.id"), unique=True),
     Column("reason", Text, nullable=False),
     Column("drain", Boolean, nullable=False),
-    Column("bytes_before", Integer),
+    Column("bytes_before", BigInteger),
     # Where its credentials are found; never the credentials.
     Column("credentials", JSON, nullable=False),
     *_claim_columns(),
@@ -125,8 +133,8 @@ lease = Table(
     Column("preview_id", ForeignKey("preview.id"), nullable=False, index=True),
     Column("taken_at", Double, nullable=False),
     Column("ended_at", Double),
-    Column("bytes_before", Integer),
-    Column("bytes_after", Integer),
+    Column("bytes_before", BigInteger),
+    Column("bytes_after", BigInteger),
 )
 
 event = Table(

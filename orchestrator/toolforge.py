@@ -114,7 +114,6 @@ class Job:
     """A job of the account."""
 
     name: str
-    image: str
     #: A process runs, its probe passes, and it is what was configured.
     is_ready: bool
     #: How often it was restarted after it exited.
@@ -131,24 +130,20 @@ class Job:
 
 @dataclass(frozen=True)
 class StoreUse:
-    """How full the account's image store is, in bytes; `limit` is None where there is none."""
+    """How full the account's image store is, in bytes."""
 
     used: int
-    limit: int | None
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A continuous job; `image` carries its digest. Memory and cpu as jobs-api writes them."""
+    """A continuous job; `image` carries its digest."""
 
     name: str
     image: str
     command: str
     port: int
     publish: bool
-    health_path: str | None = None
-    memory: str | None = None
-    cpu: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The request's body: only what is set, since jobs-api refuses keys and nulls it does not know."""
@@ -163,12 +158,6 @@ class JobSpec:
         }
         if self.publish:
             body["publish"] = "/"
-        if self.health_path:
-            body["health_check"] = {"type": "http", "path": self.health_path}
-        if self.memory:
-            body["memory"] = self.memory
-        if self.cpu:
-            body["cpu"] = self.cpu
         return body
 
 
@@ -276,11 +265,7 @@ class AccountClient:
         for category in _items(quota.get("categories")):
             for item in _items(category.get("items")):
                 if item.get("name") == "Storage":
-                    limit = _text(item.get("limit"))
-                    return StoreUse(
-                        parse_bytes(_text(item.get("used"))),
-                        None if limit == "Unlimited" else parse_bytes(limit),
-                    )
+                    return StoreUse(parse_bytes(_text(item.get("used"))))
         raise Busy("builds-api named no storage quota")
 
     def delete_images(self) -> None:
@@ -368,6 +353,8 @@ class _errors_named:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, requests.HTTPError) and error.response is not None:
             raise named_error(error.response) from None
+        if isinstance(error, requests.exceptions.SSLError) and "alert" in repr(error).lower():
+            raise NotAllowed("the gateway refused the account's certificate") from None
         if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
             raise Unreachable(f"Toolforge cannot be reached: {type(error).__name__}") from None
         if isinstance(error, requests.ConnectionError) and _was_not_sent(error):
@@ -387,6 +374,9 @@ def named_error(response: requests.Response) -> ToolforgeError:
     """The error that an answer of 400 and above stands for, with the API's own words."""
     words = error_words(response)
     status = response.status_code
+    if status == 400 and "certificate" in response.text[:2000].lower():
+        # The gateway's own page, before any of the APIs is asked.
+        return NotAllowed("the gateway refused the account's certificate")
     if status in {401, 403}:
         # builds-api says 401 for the id of a build that is not the tool's.
         return Gone(words) if "does not exist or belong to tool" in words else NotAllowed(words)
@@ -427,9 +417,11 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes from builds-api's quota texts, such as ``512.34Mi`` or ``0B``; 0 for what it cannot read."""
+    """Bytes from builds-api's quota texts, such as ``512.34Mi`` or ``0B``; :class:`Busy` for other texts."""
     match = re.fullmatch(r"(-?\d+(?:\.\d+)?)(B|Ki|Mi|Gi|Ti)", text)
-    return int(float(match[1]) * _BYTES[match[2]]) if match else 0
+    if match is None:
+        raise Busy(f"builds-api told a quota that cannot be read: {text[:40]!r}")
+    return int(float(match[1]) * _BYTES[match[2]])
 
 
 def _log_line(raw: str | bytes) -> str | None:
@@ -476,7 +468,6 @@ def _job(item: object) -> Job:
     )
     return Job(
         name=_text(values.get("name")),
-        image=_text(values.get("image") or values.get("imagename")),
         is_ready=is_ready,
         restarts=int(restarts[1]) if restarts else 0,
         exit_code=int(exit_code[1]) if exit_code else None,

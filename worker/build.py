@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build
-from orchestrator.outcome import Failure, Outcome
-from orchestrator.toolforge import BadRequest, Build, BuildStatus, Gone, ToolforgeError
+from orchestrator.outcome import Failure, KeptLog, Outcome
+from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
 from worker.step import Site, kept
 
+#: A worker that was cut off may have asked for a build just before.
+_TAKEOVER_SECONDS = 5.0
+_RESOLVE_TRIES = 2
+#: How long a cancelled build may take to end.
+CANCEL_SECONDS = 120.0
 #: No build needs more lines; a build that prints without end must not fill the memory.
 _LINES = 200_000
 
@@ -21,6 +27,13 @@ def start(site: Site) -> Outcome:
     adopted = next((build for build in mine if build.resolved_ref == deployment.sha), None)
     if adopted is not None:
         return out.BuildStarted(adopted.id)
+    if _may_still_appear(site):
+        return out.BuildAwaited(_TAKEOVER_SECONDS)
+    if not site.preview.is_from_project:
+        # A stranger can push between the approval and now: what was not approved must not even be built.
+        head = site.head_now()
+        if head != deployment.sha:
+            return out.WrongCommit(None, head)
     site.guard()
     try:
         build_id, resolved = site.account.start_build(
@@ -29,6 +42,9 @@ def start(site: Site) -> Outcome:
             image_name=deployment.image_name,
         )
     except BadRequest as error:
+        if "Failed to resolve ref" in str(error) and deployment.attempts < _RESOLVE_TRIES:
+            # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
+            return out.NotNow(str(error), seconds=2.0)
         return out.StageFailed(
             Failure(
                 stage="build",
@@ -41,6 +57,12 @@ def start(site: Site) -> Outcome:
     return out.BuildStarted(build_id)
 
 
+def _may_still_appear(site: Site) -> bool:
+    """True while an earlier POST, whose answer nobody heard, may still make its build."""
+    unsure_until = site.deployment.unsure_until
+    return site.is_takeover if unsure_until is None else site.now < unsure_until
+
+
 def watch(site: Site) -> Outcome:
     """See whether the build has ended, and how; its log is taken along before it can vanish."""
     assert site.deployment.build_id is not None
@@ -50,7 +72,7 @@ def watch(site: Site) -> Outcome:
         return out.BuildVanished()
     match build.status:
         case BuildStatus.SUCCESS if build.image is not None:
-            return out.BuildSucceeded(build.image, kept(_log(site, build), site.settings.log_limit_bytes))
+            return out.BuildSucceeded(build.image, _log(site, build))
         case BuildStatus.FAILURE | BuildStatus.TIMEOUT | BuildStatus.CANCELLED:
             return _failed(site, build)
         case BuildStatus.UNKNOWN if build.has_ended:
@@ -60,18 +82,20 @@ def watch(site: Site) -> Outcome:
 
 
 def _failed(site: Site, build: Build) -> Outcome:
-    log = kept(_log(site, build), site.settings.log_limit_bytes)
+    log = _log(site, build)
     return out.StageFailed(explain_build(log.text, build.message), log)
 
 
-def _log(site: Site, build: Build) -> list[str]:
+def _log(site: Site, build: Build) -> KeptLog:
     """The build's log; what of it arrived when the stream breaks. The verdict does not depend on it."""
-    lines: list[str] = []
-    try:
-        lines.extend(islice(site.account.build_log(build.id), _LINES))
-    except ToolforgeError as error:
-        lines.append(f"[toolforge-preview] the rest of the log could not be read: {error}")
-    return lines
+
+    def lines() -> Iterator[str]:
+        try:
+            yield from islice(site.account.build_log(build.id), _LINES)
+        except ToolforgeError as error:
+            yield f"[toolforge-preview] the rest of the log could not be read: {error}"
+
+    return kept(lines(), site.settings.log_limit_bytes)
 
 
 def stop(site: Site) -> bool:
@@ -81,7 +105,16 @@ def stop(site: Site) -> bool:
         for build in site.account.builds()
         if build.image_name == site.deployment.image_name and not build.has_ended
     ]
+    is_late = site.now - site.deployment.since > CANCEL_SECONDS
     for build in going:
         site.guard()
-        site.account.cancel_build(build.id)
-    return bool(going)
+        end_build(site.account, build.id, is_late=is_late)
+    return bool(going) or _may_still_appear(site)
+
+
+def end_build(account: AccountClient, build_id: str, *, is_late: bool) -> None:
+    """Cancel a build; one that goes on long after that is deleted, which kills it."""
+    if is_late:
+        account.delete_build(build_id)
+    else:
+        account.cancel_build(build_id)

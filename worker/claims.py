@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 #: What a killed worker costs before another goes on.
 CLAIM_SECONDS = 8.0
 _RENEW_SECONDS = 2.0
+#: No step may go on for longer; what is still running then is overtaken.
+_OLDEST_SECONDS = 180.0
 
 
 class ActiveClaims:
@@ -30,7 +32,7 @@ class ActiveClaims:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[str, tuple[Claim, float]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._renew_for_ever, name="claims", daemon=True)
@@ -40,7 +42,7 @@ class ActiveClaims:
     def keep(self, claim: Claim) -> Iterator[None]:
         """Renew `claim` while the block runs."""
         with self._lock:
-            self._claims[claim.token] = claim
+            self._claims[claim.token] = (claim, self._clock())
         try:
             yield
         finally:
@@ -55,7 +57,8 @@ class ActiveClaims:
     def _renew_for_ever(self) -> None:
         while not self._closing.wait(_RENEW_SECONDS):
             with self._lock:
-                claims = list(self._claims.values())
+                oldest = self._clock() - _OLDEST_SECONDS
+                claims = [claim for claim, since in self._claims.values() if since > oldest]
             if claims:
                 self._renew(claims)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from orchestrator.bootstrap import Parts
@@ -25,7 +26,7 @@ def _observe(parts: Parts, claim: Claim, delivery: Delivery, project: Project, n
         seen = parts.gitlab.merge_request(project.gitlab_id, delivery.iid)
     except Missing:
         return parts.lifecycle.ignore(claim, "GitLab does not know the merge request", now)
-    return parts.lifecycle.observe(claim, delivery, seen, now)
+    return parts.lifecycle.observe(claim, delivery, seen, time.time(), as_of=now)
 
 
 def _comment(parts: Parts, claim: Claim, delivery: Delivery, project: Project, now: float) -> list[Due]:
@@ -40,7 +41,7 @@ def _comment(parts: Parts, claim: Claim, delivery: Delivery, project: Project, n
         seen = parts.gitlab.merge_request(project.gitlab_id, delivery.iid)
     except Missing:
         return parts.lifecycle.ignore(claim, "GitLab does not know the merge request", now)
-    dues, was_done = parts.lifecycle.command(claim, delivery, seen, verb, now)
+    dues, was_done = parts.lifecycle.command(claim, delivery, seen, verb, time.time(), as_of=now)
     _answer(parts, project, delivery, "white_check_mark" if was_done else "confused")
     return dues
 

@@ -11,6 +11,8 @@ from orchestrator.toolforge import BadRequest, Gone, Job, JobSpec, ToolforgeErro
 from worker.step import PUBLISHED_JOB, Site, kept
 
 _LOG_LINES = 500
+#: Toolforge gathers the logs of jobs with some delay.
+_LOG_LAG_SECONDS = 15.0
 
 
 def start_candidate(site: Site) -> Outcome:
@@ -66,17 +68,20 @@ def _watch(site: Site, name: str) -> Outcome:
     try:
         job = site.account.job(name)
     except Gone:
-        return out.JobNotReady("the job is not there")
+        return out.JobVanished()
     if job.has_crashed and not job.is_ready:
         return _crashed(site, job)
     if job.is_ready:
         return out.JobReady()
-    is_late = site.now - site.deployment.since > site.settings.start_seconds
+    is_late = site.now - site.deployment.step_since > site.settings.start_seconds
     return out.JobNotReady(job.reason, excerpt(plain("\n".join(_log(site, name)))) if is_late else "")
 
 
 def _crashed(site: Site, job: Job) -> Outcome:
-    log = kept(_log(site, job.name), site.settings.log_limit_bytes)
+    lines = _log(site, job.name)
+    if not lines and site.now - site.deployment.step_since < _LOG_LAG_SECONDS:
+        return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
+    log = kept(lines, site.settings.log_limit_bytes)
     return out.StageFailed(explain_crash(log.text, job.exit_code, site.settings.job_command), log)
 
 
@@ -108,7 +113,7 @@ def remove_jobs(site: Site) -> None:
     if State.STARTING not in entered:
         return
     jobs = {job.name for job in site.account.jobs()}
-    unwanted = {site.deployment.candidate_name}
+    unwanted = {site.deployment.candidate_name} if site.deployment.had_candidate else set()
     if site.deployment.state is State.FAILED and site.serving is None and not site.address_busy:
         unwanted.add(PUBLISHED_JOB)
     for name in sorted(unwanted & jobs):

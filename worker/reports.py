@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator.errors import TryLater
-from orchestrator.gitlab import GitLab, GitLabError
+from orchestrator.gitlab import GitLab, GitLabError, Missing
 from orchestrator.records import Project
 from orchestrator.report import (
     STATUS_NAME,
@@ -86,11 +87,20 @@ class _Sender:
     def _send_statuses(self, report: Report) -> None:
         for status in report.statuses:
             told = self._told.get("statuses", {}).get(status.sha)
-            if must_send(told, status.state):
+            if must_send(Status(**told) if told else None, status):
                 self._try(self._send_status, status)
 
     def _send_status(self, status: Status) -> None:
         self._guard()
+        try:
+            self._set_status(status)
+        except Missing:
+            if self._subject.preview.is_from_project:
+                raise
+            # The commit of a fork is unknown to this project; the note has to do.
+        self._now_told(statuses={**self._told.get("statuses", {}), status.sha: asdict(status)})
+
+    def _set_status(self, status: Status) -> None:
         self._gitlab.set_status(
             self._project.gitlab_id,
             status.sha,
@@ -100,7 +110,6 @@ class _Sender:
             target_url=status.target_url,
             ref=self._subject.preview.source_branch,
         )
-        self._now_told(statuses={**self._told.get("statuses", {}), status.sha: status.state})
 
     def _send_note(self, report: Report) -> None:
         digest = hashlib.sha256(report.note.encode()).hexdigest()
@@ -118,16 +127,21 @@ class _Sender:
 
     def _send_environment(self, report: Report) -> None:
         url = report.environment_url
-        if url is None or self._told.get("environment_url") == url:
+        if url is None or (self._told.get("environment_url"), self._told.get("has_environment")) == (
+            url,
+            True,
+        ):
             return
         self._guard()
-        environment_id = self._gitlab.put_environment(
+        # The intention comes first, so that an environment whose answer is lost is stopped all the same.
+        self._now_told(environment_url=url)
+        self._gitlab.put_environment(
             self._project.gitlab_id, self._subject.preview.environment, external_url=url
         )
-        self._now_told(environment_url=url, environment_id=environment_id)
+        self._now_told(has_environment=True)
 
     def _send_deployments(self, report: Report) -> None:
-        if self._told.get("environment_id") is None:
+        if not self._told.get("has_environment"):
             return  # nothing was ever live: there is no environment to record them in
         for deployment in report.deployments:
             if str(deployment.deployment_id) not in self._told.get("deployments", {}):
@@ -159,5 +173,5 @@ class _Sender:
         if report.environment_url is not None or self._told.get("environment_url") is None:
             return
         self._guard()
-        self._gitlab.stop_environment(self._project.gitlab_id, self._told["environment_id"])
+        self._gitlab.stop_environment(self._project.gitlab_id, self._subject.preview.environment)
         self._now_told(environment_url=None)

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
+
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
-from orchestrator.errors import BadInput, Conflict, TryLater
+from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
+from orchestrator.gitlab import GitLabError
 from orchestrator.outcome import CleaningOutcome, Outcome
 from orchestrator.pool import Account
-from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, backoff_seconds
+from orchestrator.preview import Deployment, State, Step, backoff_seconds
 from orchestrator.records import Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
-from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError, Unreachable
+from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import build, deliveries, deploy, reports, smoke, teardown
 from worker.claims import CLAIM_SECONDS, ActiveClaims
 from worker.step import Overtaken, Site
@@ -27,6 +30,8 @@ _STEPS = 8
 #: An effect is begun only while its claim lasts at least this long.
 _MARGIN_SECONDS = 3.0
 _REPORT_BACKOFF = 5.0
+#: What GitLab refuses this often (it may take hours) is refused for good.
+_REPORT_TRIES = 20
 
 _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.START_BUILD: build.start,
@@ -104,6 +109,9 @@ class Runner:
         except (Overtaken, Conflict) as reason:
             log.info("%s %s: %s", kind, row_id, reason)
             return self._give_back(claim, self._clock())
+        except OperationalError as error:
+            log.warning("%s %s: the database: %s", kind, row_id, type(error.orig).__name__)
+            return self._give_back(claim, self._clock() + 1.0)
         except Exception:
             # A bug must not strand the row, nor be repeated at once without end.
             log.exception("%s %s: a step failed in an unforeseen way", kind, row_id)
@@ -142,12 +150,14 @@ class Runner:
             outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
         except Busy as error:
             outcome = out.NotNow(str(error), seconds=error.seconds, throttled=True)
-        except (Unreachable, AnswerLost) as error:
-            outcome = out.NotNow(str(error))
+        except AnswerLost as error:
+            outcome = out.NotNow(str(error), may_have_happened=True)
+        except TryLater as error:
+            outcome = out.NotNow(str(error), seconds=error.seconds)
         except (NotAllowed, BadInput) as error:
             outcome = out.AccountUnusable(str(error))
-        except ToolforgeError as error:
-            outcome = out.NotNow(f"Toolforge answered what it should not: {error}")
+        except (ToolforgeError, GitLabError) as error:
+            outcome = out.NotNow(f"an answer that should not be: {error}")
         return self._parts.lifecycle.record(claim, deployment, outcome, self._clock())
 
     def _outcome(self, claim: Claim, deployment: Deployment, place: _Place) -> Outcome:
@@ -161,11 +171,17 @@ class Runner:
                 address=self._parts.views.address(account.name),
                 settings=self._parts.settings,
                 serving=next((d for d in place.others if d.state is State.LIVE), None),
-                address_busy=any(d.step in AT_THE_ADDRESS for d in place.others),
+                address_busy=any(d.is_at_the_address for d in place.others),
                 guard=self._guard(claim, deployment),
+                head_now=lambda: self._head_now(place),
                 now=self._clock(),
+                is_takeover=claim.is_takeover,
             )
             return _STEPS_TAKEN_BY[deployment.step](site)
+
+    def _head_now(self, place: _Place) -> str:
+        seen = self._parts.gitlab.merge_request(place.project.gitlab_id, place.preview.iid)
+        return seen.sha
 
     def _place(self, tx: Tx, deployment: Deployment) -> _Place | None:
         """The rows around the deployment; None when its account is not its preview's any more."""
@@ -190,7 +206,8 @@ class Runner:
         bytes_seen: int | None = None
         try:
             with self._parts.toolforge.account(account.name, credentials) as client:
-                outcome, bytes_seen = teardown.clean(client, self._guard(claim))
+                is_late = self._clock() - account.since > build.CANCEL_SECONDS
+                outcome, bytes_seen = teardown.clean(client, self._guard(claim), is_late=is_late)
         except (NotAllowed, BadInput) as error:
             outcome = out.CleaningFailed(str(error), refused=True)
         except ToolforgeError as error:
@@ -204,7 +221,8 @@ class Runner:
     def _delivery(self, claim: Claim) -> list[Due]:
         try:
             return deliveries.handle(self._parts, claim, self._clock())
-        except TryLater as error:
+        except (TryLater, GitLabError) as error:
+            # A token that was refused can be mended: nothing that GitLab told us may be lost.
             with self._parts.store.read() as tx:
                 attempts = tx.delivery(claim.id).attempts
             return self._postpone(claim, error, backoff_seconds(attempts))
@@ -230,15 +248,22 @@ class Runner:
                 is_retry=claim.is_takeover or attempts > 0,
             )
         except TryLater as error:
-            return self._postpone(claim, error, min(_REPORT_BACKOFF * 2.0**attempts, 600.0))
+            return self._postpone(claim, error, _report_pause(attempts))
         for words in refused:
             log.warning("report of preview %s: GitLab refused %s", claim.id, words)
+        if refused and attempts < _REPORT_TRIES:
+            return self._postpone(claim, GitLabError("; ".join(refused)), _report_pause(attempts))
         with self._parts.store.write() as tx:
             is_done = tx.close_report(claim, version, error="; ".join(refused))
         return [] if is_done else [Due(Kind.REPORT, claim.id, self._clock())]
 
-    def _postpone(self, claim: Claim, error: TryLater, pause: float) -> list[Due]:
-        due_at = self._clock() + (pause if error.seconds is None else error.seconds)
+    def _postpone(self, claim: Claim, error: PreviewError, pause: float) -> list[Due]:
+        asked_for = error.seconds if isinstance(error, TryLater) else None
+        due_at = self._clock() + (pause if asked_for is None else min(asked_for, 600.0))
         with self._parts.store.write() as tx:
             tx.postpone(claim, due_at=due_at, error=str(error))
         return [Due(claim.kind, claim.id, due_at)]
+
+
+def _report_pause(attempts: int) -> float:
+    return min(_REPORT_BACKOFF * 2.0 ** min(attempts, 10), 600.0)

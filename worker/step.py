@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import PreviewError
@@ -37,13 +38,22 @@ class Site:
     address_busy: bool
     #: Raises :class:`Overtaken` when the claim or the lease is lost; to be asked before each effect.
     guard: Callable[[], None]
+    #: The head commit of the merge request, as GitLab says now.
+    head_now: Callable[[], str]
     now: float
+    #: An earlier worker was cut off in the middle of this step.
+    is_takeover: bool = False
 
 
-def kept(lines: list[str], limit_bytes: int) -> KeptLog:
-    """The end of a log, at most `limit_bytes` long."""
-    text = "\n".join(lines)
-    data = text.encode("utf-8", "replace")
-    if len(data) <= limit_bytes:
-        return KeptLog(text)
-    return KeptLog(data[-limit_bytes:].decode("utf-8", "ignore"), is_truncated=True)
+def kept(lines: Iterable[str], limit_bytes: int) -> KeptLog:
+    """The end of a log, at most `limit_bytes` long; of the lines before it nothing is kept in memory."""
+    end: deque[bytes] = deque()
+    size = 0
+    is_truncated = False
+    for line in lines:
+        end.append(line.encode("utf-8", "replace")[-limit_bytes:])
+        size += len(end[-1]) + 1
+        while size > limit_bytes + 1 and len(end) > 1:
+            size -= len(end.popleft()) + 1
+            is_truncated = True
+    return KeptLog(b"\n".join(end).decode("utf-8", "ignore"), is_truncated)

@@ -19,14 +19,15 @@ def tidy(site: Site) -> Outcome:
     return out.Tidied()
 
 
-def clean(account: AccountClient, guard: Callable[[], None]) -> tuple[CleaningOutcome, int]:
+def clean(account: AccountClient, guard: Callable[[], None], *, is_late: bool) -> tuple[CleaningOutcome, int]:
     """Empty the account and look again; returns what came of it and the bytes its store held at first.
 
     Everything in it may be repeated: what is gone is not missed. A build that still ends could push an image
-    after the images were deleted, so those come last and only when no build runs.
+    after the images were deleted, so those come last and only when no build runs. `is_late` says that
+    cancelled builds have had their time.
     """
     before = account.store_use()
-    if _remove_all(account, before, guard):
+    if _remove_all(account, before, guard, is_late=is_late):
         return out.CleaningGoesOn("a cancelled build has not ended yet"), before.used
     remaining = _remaining(account)
     if remaining:
@@ -34,13 +35,13 @@ def clean(account: AccountClient, guard: Callable[[], None]) -> tuple[CleaningOu
     return out.Cleaned(before.used, 0), before.used
 
 
-def _remove_all(account: AccountClient, store: StoreUse, guard: Callable[[], None]) -> bool:
+def _remove_all(account: AccountClient, store: StoreUse, guard: Callable[[], None], *, is_late: bool) -> bool:
     """One round of deletions; True when builds are still running, and so images were left alone."""
     builds = account.builds()
-    running = [build for build in builds if not build.has_ended]
+    running = [one for one in builds if not one.has_ended]
     for going in running:
         guard()
-        account.cancel_build(going.id)
+        build.end_build(account, going.id, is_late=is_late)
     for job in account.jobs():
         guard()
         account.delete_job(job.name)

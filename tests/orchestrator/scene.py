@@ -31,7 +31,7 @@ class World:
                 path="group/tool",
                 web_url="http://gitlab/group/tool",
                 git_url="http://gitlab/group/tool.git",
-                secret_sha256="0" * 64,
+                secret_digests=["0" * 64],
                 checks=[],
                 now=self.now,
             )
@@ -42,11 +42,21 @@ class World:
 
     # --- what comes from outside ---
 
-    def sees(self, iid: int = 1, sha: str = A, state: str = "opened", *, fork: bool = False) -> list[Due]:
+    def sees(
+        self,
+        iid: int = 1,
+        sha: str = A,
+        state: str = "opened",
+        *,
+        fork: bool = False,
+        as_of: float | None = None,
+    ) -> list[Due]:
         claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, {})
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
-        return self.lifecycle.observe(claim, delivery, merge_request, self.now)
+        return self.lifecycle.observe(
+            claim, delivery, merge_request, self.now, as_of=self.now if as_of is None else as_of
+        )
 
     def comments(
         self, verb: Verb, iid: int = 1, *, under: str = A, head: str = A, fork: bool = False
@@ -55,7 +65,7 @@ class World:
         claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
-        _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now)
+        _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now, as_of=self.now)
         return was_done
 
     def _delivery(

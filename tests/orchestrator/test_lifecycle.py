@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator import outcome as out
@@ -13,7 +15,7 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import State, Step
 from orchestrator.records import Kind
 from orchestrator.scheduler import Limits
-from tests.orchestrator.scene import A, B, C, World
+from tests.orchestrator.scene import PASSED, A, B, C, World
 
 BROKEN = out.StageFailed(Failure(stage="build", summary="it broke", remedy="mend it"))
 
@@ -329,3 +331,148 @@ def test_a_drained_account_is_taken_out_when_it_is_clean(world: World) -> None:
     world.lifecycle.drain("dev-0", "operator", world.now, undo=True)
     world.cleaning(1, out.Cleaned(0, 0))
     assert world.deployment(2).state is State.BUILDING
+
+
+def test_two_tries_of_one_preview_that_lose_their_account_do_not_stop_the_pool(parts: Parts) -> None:
+    world = World(parts, accounts=1)
+    world.sees(sha=A)
+    world.steps(out.BuildStarted("b1"), out.BuildSucceeded("i1"), out.JobStarted(), out.JobReady())
+    checking = world.deployment()
+    world.sees(sha=B)
+    assert world.states() == ["checking", "building"]
+    world.lifecycle.record(
+        world.claim(Kind.DEPLOYMENT, checking.id), checking, out.AccountUnusable("HTTP 403"), world.now
+    )
+    second = world.step(out.AccountUnusable("HTTP 403"))
+    assert second.state is State.QUEUED
+    assert world.states() == ["superseded", "queued"], "only the newest commit waits for another account"
+    world.cleaning(1, out.Cleaned(0, 0))
+    assert world.deployment().state is State.BUILDING
+
+
+def test_an_older_answer_of_gitlab_does_not_bring_a_merged_one_back(world: World) -> None:
+    world.sees()
+    world.goes_live()
+    asked_before = world.now
+    world.later(5)
+    world.sees(state="merged")
+    with pytest.raises(Conflict):
+        world.sees(state="opened", as_of=asked_before)
+    assert world.states() == ["stopped"]
+
+
+def test_a_stranger_who_pushes_does_not_keep_the_account_for_ever(parts: Parts) -> None:
+    world = World(parts, limits=Limits(min_live_seconds=600))
+    world.sees(1, sha=A, fork=True)
+    world.comments(Verb.PREVIEW, 1, fork=True)
+    world.goes_live(1)
+    world.sees(1, sha=B, fork=True)
+    world.later(3601)
+    world.lifecycle.sweep(world.now)
+    assert world.states(1) == ["stopped", "queued"], "what was live has expired, what waits goes on waiting"
+    assert world.deployment(1).step is Step.AWAIT_APPROVAL
+    assert world.account().state is AccountState.CLEANING
+
+
+def test_a_commit_that_came_back_as_the_head_is_built_after_all(world: World) -> None:
+    world.sees(sha=A)
+    world.step(out.WrongCommit("b1", B))
+    world.step(out.Tidied())
+    world.sees(sha=A)
+    assert world.states() == ["superseded", "queued"]
+
+
+def test_a_verdict_that_comes_after_its_account_was_lost_does_not_count(world: World) -> None:
+    world.sees(sha=A)
+    world.steps(out.BuildStarted("b1"), out.BuildSucceeded("i1"), out.JobStarted(), out.JobReady())
+    checking = world.deployment()
+    claim = world.claim(Kind.DEPLOYMENT, checking.id)
+    world.sees(sha=B)
+    world.step(out.AccountUnusable("HTTP 403"))
+    world.lifecycle.record(claim, checking, PASSED, world.now)
+    assert "live" not in world.states()
+
+
+def test_a_push_that_waits_for_approval_gives_the_account_back(parts: Parts) -> None:
+    world = World(parts, accounts=2, limits=Limits(max_concurrent_builds=1))
+    world.sees(1, sha=A, fork=True)
+    world.comments(Verb.PREVIEW, 1, fork=True)
+    world.sees(2)
+    world.steps(out.BuildStarted("b1"), BROKEN, iid=1)
+    world.sees(1, sha=B, fork=True)
+    world.comments(Verb.PREVIEW, 1, under=B, head=B, fork=True)
+    older = world.deployments(1)[1]
+    world.lifecycle.record(world.claim(Kind.DEPLOYMENT, older.id), older, out.Tidied(), world.now)
+    assert world.deployment(1).step is Step.AWAIT_SLOT
+    account = world.account(older.account_id or 0)
+    assert account.state is AccountState.LEASED, "it waits on the account that it has"
+    world.sees(1, sha=C, fork=True)
+    assert world.account(account.id).state is AccountState.CLEANING
+
+
+def test_an_account_that_is_leased_for_nothing_is_found_by_the_sweep(world: World) -> None:
+    world.sees()
+    leased = world.account()
+    deployment = world.deployment()
+    with world.store.write() as tx:
+        # As if the transaction that should have released it had not seen that it was the last one.
+        tx.put_deployment(deployment, replace(deployment, state=State.CANCELLED, step=Step.NONE, due_at=None))
+    world.lifecycle.sweep(world.now)
+    assert world.account(leased.id).state is AccountState.CLEANING
+
+
+def test_what_cannot_be_put_back_is_not_called_live(world: World) -> None:
+    world.sees(sha=A)
+    world.goes_live()
+    world.sees(sha=B)
+    world.steps(out.BuildStarted("b2"), out.BuildSucceeded("i2"), out.JobStarted(), out.JobReady())
+    world.steps(out.JobStarted(), BROKEN)
+    assert world.deployment().step is Step.ROLL_BACK
+    world.later(3601)
+    world.step(out.NotNow("No such image"))
+    assert world.states() == ["stopped", "failed"]
+    world.step(out.Tidied())
+    assert world.account().state is AccountState.CLEANING
+
+
+def test_an_approval_is_in_the_timeline_with_its_commit_and_name(world: World) -> None:
+    world.sees(sha=A, fork=True)
+    world.comments(Verb.PREVIEW, fork=True)
+    with world.store.read() as tx:
+        events = tx.events_of(world.preview().id)
+    approvals = [event for event in events if "approved" in event.why]
+    assert [(event.who, A in event.why) for event in approvals] == [("carol", True)]
+
+
+def test_a_build_whose_answer_was_lost_while_it_was_cancelled_is_waited_for(world: World) -> None:
+    world.sees()
+    before = world.deployment()
+    claim = world.claim(Kind.DEPLOYMENT, before.id)
+    world.sees(state="closed")
+    world.lifecycle.record(claim, before, out.NotNow("timeout", may_have_happened=True), world.now)
+    assert world.deployment().unsure_until is not None
+
+
+def test_the_receipt_is_kept_after_a_quarantine(world: World) -> None:
+    world.sees()
+    world.goes_live()
+    world.sees(state="closed")
+    for _ in range(5):
+        world.cleaning(1, out.CleaningFailed("artifact stuck"))
+    world.cleaning(1, out.Cleaned(5, 0))
+    with world.store.read() as tx:
+        lease = tx.last_lease(world.preview().id)
+    assert lease is not None
+    assert (lease.bytes_before, lease.bytes_after) == (5, 0)
+
+
+def test_a_cleaning_that_gets_nowhere_is_shown(world: World) -> None:
+    world.sees()
+    world.goes_live()
+    world.sees(state="closed")
+    world.cleaning(1, out.CleaningGoesOn("1 builds"))
+    world.later(901)
+    for _ in range(5):
+        world.cleaning(1, out.CleaningGoesOn("1 builds"))
+    assert world.account().state is AccountState.QUARANTINED
+    assert "1 builds" in world.account().reason

@@ -44,6 +44,7 @@ def a_deployment(**changes: object) -> Deployment:
         "step": Step.AWAIT_SLOT,
         "created_at": NOW,
         "since": NOW,
+        "step_since": NOW,
         "due_at": None,
         "trigger": "test",
         "actor": "alice",
@@ -131,10 +132,49 @@ def test_a_failed_check_is_repeated_within_its_time_and_then_rolled_back() -> No
     assert failing.failure.summary == "GET /: 500"
 
 
-def test_putting_the_good_one_back_is_tried_for_ever() -> None:
-    scene = a_scene(serving=GOOD, now=NOW + 10 * 86400)
-    trying = apply(at(Step.ROLL_BACK, failure=FAILURE), out.NotNow("502"), scene)
+def test_putting_the_good_one_back_is_tried_for_as_long_as_an_outage_may_take() -> None:
+    failing = at(Step.ROLL_BACK, failure=FAILURE)
+    trying = apply(failing, out.NotNow("502"), a_scene(serving=GOOD, now=NOW + 3500))
     assert trying.step is Step.ROLL_BACK
+    given_up = apply(failing, out.NotNow("No such image"), a_scene(serving=GOOD, now=NOW + 3601))
+    assert (given_up.state, given_up.failure) == (State.FAILED, FAILURE)
+
+
+def test_an_outage_is_not_held_against_the_commit() -> None:
+    scene = a_scene(now=NOW + 1000)
+    deployment = at(Step.WATCH_JOB, attempts=6)
+    assert apply(deployment, out.JobNotReady("scheduling"), scene).state is State.STARTING
+    assert apply(at(Step.WATCH_JOB), out.JobNotReady("scheduling"), scene).state is State.FAILED
+
+
+def test_after_a_lost_answer_the_build_may_still_appear_for_a_while() -> None:
+    lost = apply(at(Step.START_BUILD), out.NotNow("timeout", may_have_happened=True), a_scene())
+    assert lost.unsure_until == NOW + 1 + 30
+    cut_off = apply(at(Step.START_BUILD), out.BuildAwaited(5.0), a_scene())
+    assert (cut_off.step, cut_off.unsure_until) == (Step.START_BUILD, NOW + 1 + 5)
+    again = apply(cut_off, out.BuildAwaited(5.0), a_scene(now=NOW + 3))
+    assert again.unsure_until == NOW + 1 + 5, "waiting does not make the wait longer"
+    assert apply(again, out.BuildStarted("b1"), a_scene()).unsure_until is None
+
+
+def test_a_job_that_vanished_is_started_again_but_not_for_ever() -> None:
+    assert apply(at(Step.WATCH_JOB), out.JobVanished(), a_scene()).step is Step.PUBLISH
+    assert apply(at(Step.WATCH_CANDIDATE), out.JobVanished(), a_scene()).step is Step.START_CANDIDATE
+    assert apply(at(Step.WATCH_JOB), out.JobVanished(), a_scene(now=NOW + 301)).state is State.FAILED
+
+
+def test_a_candidate_is_removed_even_when_the_good_one_beside_it_is_gone() -> None:
+    started = apply(at(Step.WATCH_BUILD), out.BuildSucceeded("i"), a_scene(address_busy=True))
+    assert started.had_candidate
+    live = apply(at(Step.CHECK, had_candidate=True), out.ChecksDone((PASSED,)), a_scene())
+    assert (live.state, live.step) == (State.LIVE, Step.TIDY)
+
+
+def test_a_failed_one_holds_the_address_until_its_job_is_removed() -> None:
+    entered = {State.STARTING: NOW}
+    assert a_deployment(state=State.FAILED, step=Step.TIDY, entered=entered).is_at_the_address
+    assert not a_deployment(state=State.FAILED, step=Step.NONE, entered=entered).is_at_the_address
+    assert not a_deployment(state=State.FAILED, step=Step.TIDY, entered={}).is_at_the_address
 
 
 def test_a_job_has_to_stay_ready_to_be_believed() -> None:
@@ -232,6 +272,9 @@ _OUTCOMES = st.sampled_from(
         out.JobStarted(),
         out.JobNotReady("pending"),
         out.JobReady(),
+        out.JobVanished(),
+        out.BuildAwaited(5.0),
+        out.NotNow("timeout", may_have_happened=True),
         out.ChecksDone((PASSED,)),
         out.ChecksDone((FAILED,)),
         out.RolledBack(),
