@@ -23,12 +23,11 @@ class Parts:
     """Everything that a process may need, made when it is first asked for."""
 
     settings: Settings
-    durable: bool = False
 
     @cached_property
     def store(self) -> Store:
         """The database."""
-        return Store(self.settings.database_url, durable=self.durable)
+        return Store(self.settings.database_url)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:

@@ -49,16 +49,16 @@ from orchestrator.rows import (
 
 
 class Store:
-    """A database, opened. `url` is SQLAlchemy's; SQLite files are put into WAL mode.
+    """A database, opened. `url` is SQLAlchemy's.
 
-    `durable` makes each SQLite commit reach the disk before it returns. The web process needs that, since it
-    answers 2xx for what it has stored; a worker's step is safe to repeat and does not.
+    SQLite files are put into WAL mode, each commit reaching the disk before it returns: a delivery that was
+    answered, or a lease that was given, must not be forgotten in a power cut.
     """
 
-    def __init__(self, url: str, *, durable: bool = True) -> None:
+    def __init__(self, url: str) -> None:
         if url.startswith("sqlite"):
             self.engine = create_engine(url)
-            _prepare_sqlite(self.engine, durable)
+            _prepare_sqlite(self.engine)
         else:
             # Row locks are waited for, and what was committed meanwhile has to be seen after the wait.
             self.engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
@@ -80,7 +80,7 @@ class Store:
         self.engine.dispose()
 
 
-def _prepare_sqlite(engine: Engine, durable: bool) -> None:
+def _prepare_sqlite(engine: Engine) -> None:
     if engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
 
@@ -90,7 +90,7 @@ def _prepare_sqlite(engine: Engine, durable: bool) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout = 15000")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")

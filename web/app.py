@@ -15,7 +15,7 @@ def create_app(parts: Parts | None = None) -> Flask:
 
     Raises :class:`BadInput` when a setting is wrong.
     """
-    parts = parts or Parts(load_settings(), durable=True)
+    parts = parts or Parts(load_settings())
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = parts.settings.body_limit_bytes
     install(app, parts)
