@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from deploy.screen import overview_table
 from orchestrator.bootstrap import Parts
@@ -59,6 +60,17 @@ def main() -> None:
     except PreviewError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except DBAPIError as error:
+        click.echo(f"Error: the database cannot be used: {error.orig}", err=True)
+        click.echo("If it is new, or of an older version: toolforge-preview migrate", err=True)
+        sys.exit(2)
+
+
+def _parts() -> Parts:
+    """The product's parts, closed when the command ends."""
+    parts = Parts(load_settings())
+    click.get_current_context().call_on_close(parts.close)
+    return parts
 
 
 @cli.command()
@@ -71,7 +83,7 @@ def settings() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest form."""
-    Parts(load_settings()).migrate()
+    _parts().migrate()
     click.echo("The database is up to date.")
 
 
@@ -88,14 +100,14 @@ def project() -> None:
 @_CHECKS
 def project_add(path: str, checks: tuple[tuple[str, int | None], ...]) -> None:
     """Connect the GitLab project PATH (group/name): make its webhook, look at open merge requests."""
-    dues = connect_project(Parts(load_settings()), path, checks=checks, now=time.time())
+    dues = connect_project(_parts(), path, checks=checks, now=time.time())
     click.echo(f"Connected {path}; {len(dues)} open merge requests will be looked at.")
 
 
 @project.command("list")
 def project_list() -> None:
     """List the connected projects."""
-    with Parts(load_settings()).store.read() as tx:
+    with _parts().store.read() as tx:
         for connected in tx.projects():
             click.echo(f"{connected.path}  {connected.web_url}")
 
@@ -117,14 +129,14 @@ def pool_add(tool: str, kubeconfig: str | None, cert: str | None, key: str | Non
     credentials = {name: value for name, value in given.items() if value}
     if set(credentials) not in ({"kubeconfig"}, {"cert", "key"}, {"env"}):
         raise click.UsageError("Give --kubeconfig, or --cert and --key, or --env.")
-    add_account(Parts(load_settings()), tool, credentials, time.time())
+    add_account(_parts(), tool, credentials, time.time())
     click.echo(f"Added {tool}; it is free as soon as it has been cleaned.")
 
 
 @pool.command("list")
 def pool_list() -> None:
     """List the accounts and what they do."""
-    with Parts(load_settings()).store.read() as tx:
+    with _parts().store.read() as tx:
         for account in tx.accounts():
             remark = f"  {account.reason}" if account.reason else ""
             click.echo(f"{account.name}  {account.state}{' (to be drained)' * account.drain}{remark}")
@@ -134,7 +146,7 @@ def pool_list() -> None:
 @click.argument("tool")
 def pool_drain(tool: str) -> None:
     """Take TOOL out of use as soon as it is free."""
-    Parts(load_settings()).lifecycle.drain(tool, "operator", time.time())
+    _parts().lifecycle.drain(tool, "operator", time.time())
     click.echo(f"{tool} is taken out of use.")
 
 
@@ -142,7 +154,7 @@ def pool_drain(tool: str) -> None:
 @click.argument("tool")
 def pool_undrain(tool: str) -> None:
     """Put TOOL back into use, by way of a cleaning."""
-    Parts(load_settings()).lifecycle.drain(tool, "operator", time.time(), undo=True)
+    _parts().lifecycle.drain(tool, "operator", time.time(), undo=True)
     click.echo(f"{tool} is put back into use.")
 
 
@@ -154,14 +166,14 @@ def preview() -> None:
 @preview.command("list")
 def preview_list() -> None:
     """List the newest previews, the queue and the pool."""
-    Console().print(overview_table(Parts(load_settings()).views.overview()))
+    Console().print(overview_table(_parts().views.overview()))
 
 
 @preview.command("stop")
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_stop(name: str) -> None:
     """Take a preview down and give its account back."""
-    parts = Parts(load_settings())
+    parts = _parts()
     parts.lifecycle.stop(_preview_id(parts, name), "operator", "stopped by an operator", time.time())
     click.echo(f"{name} is being taken down.")
 
@@ -170,14 +182,15 @@ def preview_stop(name: str) -> None:
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_redeploy(name: str) -> None:
     """Build the head commit again, or approve it if it waits for that."""
-    parts = Parts(load_settings())
+    parts = _parts()
     parts.lifecycle.approve_or_redeploy(_preview_id(parts, name), "operator", time.time())
     click.echo(f"{name} is queued.")
 
 
 def _preview_id(parts: Parts, name: str) -> int:
     path, _, iid = name.rpartition("!")
-    view = parts.views.preview(path, int(iid)) if path and iid.isdigit() else None
+    is_number = re.fullmatch(r"[0-9]{1,9}", iid)
+    view = parts.views.preview(path, int(iid)) if path and is_number else None
     if view is None:
         raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
     return view.preview.id

@@ -54,11 +54,14 @@ def open_sample(stack: Stack, name: str, *, project_name: str = "") -> MergeRequ
 
 def _show(stack: Stack, console: Console) -> None:
     places = stack.places
+    clone_url = places.gitlab_url.replace("://", f"://dana:{stack.seeder.developer.token}@")
     head = (
         f"Toolforge Preview   {places.web_url}\n"
         f"GitLab              {places.gitlab_url}   (open a merge request: status, note, View app)\n"
         f"Toolforge           {places.toolforge_admin_url}\n"
-        "Push to a branch, comment /preview stop, close a merge request. Ctrl-C ends everything.\n"
+        "Comment /preview stop, close a merge request, or push to its branch:\n"
+        f"git clone --branch copy-button {clone_url}/tools/coordinate-converter.git\n"
+        "Ctrl-C ends everything.\n"
     )
     if "interwiki-links" not in stories():
         head += "There is no Node.js on this machine, so the third tool is a second Python one.\n"

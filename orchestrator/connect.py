@@ -28,7 +28,7 @@ def connect_project(
     """
     try:
         seen = parts.gitlab.project(path)
-        project_id = int(seen["id"])
+        project_id = int(seen.get("id") or 0)
         open_iids = parts.gitlab.open_merge_requests(project_id)
         own_id = _change_secret(parts, seen, project_id, checks, now)
     except Missing:

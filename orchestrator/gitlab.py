@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -72,12 +73,12 @@ class GitLab:
 
     def merge_request(self, project_id: int, iid: int) -> MergeRequest:
         """The merge request as it is now."""
-        return _merge_request(self._call("GET", f"/projects/{project_id}/merge_requests/{iid}"))
+        return _merge_request(self._mapping("GET", f"/projects/{project_id}/merge_requests/{iid}"))
 
     def open_merge_requests(self, project_id: int) -> list[int]:
         """The numbers of all open merge requests."""
         path = f"/projects/{project_id}/merge_requests"
-        return [int(item["iid"]) for item in self._pages(path, state="opened")]
+        return [_number(item, "iid") for item in self._pages(path, state="opened")]
 
     def project(self, path_or_id: str | int) -> Mapping[str, Any]:
         """GitLab's description of a project."""
@@ -89,7 +90,7 @@ class GitLab:
             member = self._mapping("GET", f"/projects/{project_id}/members/all/{user_id}")
         except Missing:
             return 0
-        return int(member.get("access_level") or 0)
+        return _number(member, "access_level")
 
     # --- telling --------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class GitLab:
             "push_events": False,
             "enable_ssl_verification": url.startswith("https://"),
         }
-        known = next((hook["id"] for hook in self._pages(path) if hook.get("url") == url), None)
+        known = next((_number(hook, "id") for hook in self._pages(path) if hook.get("url") == url), None)
         if known is None:
             self._call("POST", path, json=body)
         else:
@@ -132,7 +133,7 @@ class GitLab:
         path = f"/projects/{project_id}/merge_requests/{iid}/notes"
         if note_id is None:
             note_id = next(
-                (int(note["id"]) for note in self._pages(path) if self._is_ours(note, marker)), None
+                (_number(note, "id") for note in self._pages(path) if self._is_ours(note, marker)), None
             )
         if note_id is not None:
             try:
@@ -140,15 +141,17 @@ class GitLab:
                 return note_id
             except Missing:
                 pass  # somebody deleted it
-        return int(self._mapping("POST", path, json={"body": body})["id"])
+        return _number(self._mapping("POST", path, json={"body": body}), "id")
 
     def _is_ours(self, note: Mapping[str, Any], marker: str) -> bool:
         # Anybody can write the marker into a comment of theirs, so the author counts, too.
-        return (note.get("author") or {}).get("id") == self._own_id and note["body"].startswith(marker)
+        return _mapping(note.get("author")).get("id") == self._own_id and str(note.get("body")).startswith(
+            marker
+        )
 
     @cached_property
     def _own_id(self) -> int:
-        return int(self._mapping("GET", "/user")["id"])
+        return _number(self._mapping("GET", "/user"), "id")
 
     def award_emoji(self, project_id: int, iid: int, note_id: int, name: str) -> None:
         """Answer a comment with an emoji; there already is fine."""
@@ -177,18 +180,18 @@ class GitLab:
 
     def _environment_id(self, project_id: int, name: str) -> int | None:
         found = self._pages(f"/projects/{project_id}/environments", name=name)
-        return next((int(item["id"]) for item in found), None)
+        return next((_number(item, "id") for item in found), None)
 
     def add_deployment(self, project_id: int, *, environment: str, sha: str, ref: str, status: str) -> int:
         """Record a deployment; returns its id. Not safe to repeat: look with :meth:`deployments` first."""
         body = {"environment": environment, "sha": sha, "ref": ref, "tag": False, "status": status}
-        return int(self._mapping("POST", f"/projects/{project_id}/deployments", json=body)["id"])
+        return _number(self._mapping("POST", f"/projects/{project_id}/deployments", json=body), "id")
 
     def deployments(self, project_id: int, environment: str) -> list[tuple[int, str, str]]:
         """The newest deployments of an environment, as (id, commit, status)."""
         query = {"environment": environment, "order_by": "id", "sort": "desc"}
         latest = islice(self._pages(f"/projects/{project_id}/deployments", **query), _PAGE)
-        return [(int(item["id"]), str(item["sha"]), str(item["status"])) for item in latest]
+        return [(_number(item, "id"), str(item.get("sha")), str(item.get("status"))) for item in latest]
 
     # --- within ---------------------------------------------------------------------------------------
 
@@ -196,7 +199,10 @@ class GitLab:
         page = "1"
         while page:
             response = self._response("GET", path, params={**query, "per_page": str(_PAGE), "page": page})
-            yield from response.json()
+            items = _json(response)
+            if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+                raise GitLabBusy("GitLab's answer is no list")
+            yield from items
             page = response.headers.get("x-next-page", "")
 
     def _mapping(self, method: str, path: str, **kwargs: Any) -> Mapping[str, Any]:
@@ -207,12 +213,7 @@ class GitLab:
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
         response = self._response(method, path, **kwargs)
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            raise GitLabBusy("GitLab's answer is no JSON") from None
+        return _json(response) if response.content else None
 
     def _response(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         try:
@@ -224,6 +225,24 @@ class GitLab:
         return response
 
 
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise GitLabBusy("GitLab's answer is no JSON") from None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(item: Mapping[str, Any], key: str) -> int:
+    value = item.get(key)
+    if not isinstance(value, int):
+        raise GitLabBusy(f"GitLab's answer has no {key}")
+    return value
+
+
 def _named_error(response: httpx.Response) -> GitLabError:
     words = f"{response.request.method} {response.request.url.path}: {_words(response)}"
     status = response.status_code
@@ -233,7 +252,7 @@ def _named_error(response: httpx.Response) -> GitLabError:
         return Missing(words)
     if status == 429 or status >= 500:
         wait = response.headers.get("Retry-After", "")
-        return GitLabBusy(words, seconds=float(wait) if wait.isdigit() else None)
+        return GitLabBusy(words, seconds=float(wait) if re.fullmatch(r"[0-9]{1,6}", wait) else None)
     return Rejected(words)
 
 
@@ -249,14 +268,14 @@ def _words(response: httpx.Response) -> str:
 
 def _merge_request(item: Mapping[str, Any]) -> MergeRequest:
     return MergeRequest(
-        iid=int(item["iid"]),
-        state=str(item["state"]),
+        iid=_number(item, "iid"),
+        state=str(item.get("state")),
         sha=str(item.get("sha") or ""),
         title=str(item.get("title") or ""),
-        author=str((item.get("author") or {}).get("username") or ""),
+        author=str(_mapping(item.get("author")).get("username") or ""),
         web_url=str(item.get("web_url") or ""),
         source_branch=str(item.get("source_branch") or ""),
         target_branch=str(item.get("target_branch") or ""),
         source_project_id=item.get("source_project_id"),
-        target_project_id=int(item["target_project_id"]),
+        target_project_id=_number(item, "target_project_id"),
     )

@@ -18,6 +18,12 @@ def plain(text: str) -> str:
     return _UNSEEN.sub("", _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
+def one_line(text: str) -> str:
+    """`text` as part of a sentence: one line, in which nothing is a mention, a link or markup."""
+    line = " ".join(plain(text).split())
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~@&:/])", r"\\\1", line)
+
+
 def code(text: str, *, limit: int = 300) -> str:
     """`text` as one line of inline code."""
     line = " ".join(plain(text).split()).replace("`", "'").replace("|", "\u2502")

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from orchestrator.markdown import code, fence
+from orchestrator.markdown import code, fence, one_line
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Preview
 
 STATUS_NAME = "toolforge-preview"
 #: GitLab's limit for the description of a status.
 _DESCRIPTION_LENGTH = 255
+#: GitLab's limit for the link of a status.
+_URL_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _status(subject: Subject, deployment: Deployment) -> Status:
         sha=deployment.sha,
         state=state,
         description=_description(subject, deployment)[:_DESCRIPTION_LENGTH],
-        target_url=subject.address if is_live and subject.address else subject.page_url,
+        target_url=(subject.address if is_live and subject.address else subject.page_url)[:_URL_LENGTH],
     )
 
 
@@ -264,7 +266,7 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
         case State.FAILED if newest.failure:
             return f"the {newest.failure.stage} stage failed."
         case _:
-            return f"{subject.preview.stop_reason or newest.state}."
+            return f"{one_line(subject.preview.stop_reason or newest.state)}."
 
 
 def _until(preview: Preview) -> str:

@@ -7,6 +7,8 @@ with its name and what was expected.
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -37,10 +39,14 @@ class Settings(BaseSettings):
     )
 
     database_url: str = Field(
-        "sqlite:///toolforge-preview.db", description="SQLAlchemy URL of the database; it is the truth."
+        "sqlite:///toolforge-preview.db",
+        repr=False,
+        description="SQLAlchemy URL of the database; it is the truth.",
     )
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="Redis for the Celery queue; holds only what may vanish."
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="Redis for the Celery queue; holds only what may vanish.",
     )
     queue_prefix: str = Field(
         "toolforge-preview",
@@ -73,6 +79,7 @@ class Settings(BaseSettings):
     contact: str = Field(
         "https://gitlab.wikimedia.org",
         min_length=3,
+        pattern=r"^[\x20-\x7e]+$",
         description="URL or e-mail of the operators; sent in the User-Agent, as Wikimedia's policy asks.",
     )
     job_port: int = Field(8000, ge=1, le=65535, description="Port on which previewed tools listen ($PORT).")
@@ -83,7 +90,9 @@ class Settings(BaseSettings):
     builds_per_account: int = Field(
         Limits.builds_per_account, ge=1, le=4, description="Builds at once on one account (Toolforge: 4)."
     )
-    live_seconds: float = Field(Policy.live_seconds, gt=0, description="How long a preview stays up.")
+    live_seconds: float = Field(
+        Policy.live_seconds, gt=0, le=366 * 86400.0, description="How long a preview stays up."
+    )
     min_live_seconds: float = Field(
         Limits.min_live_seconds,
         ge=0,
@@ -132,14 +141,17 @@ class Settings(BaseSettings):
     @classmethod
     def _is_web_address(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ValueError("expected an address such as https://example.org")
+        is_plain = value.isascii() and not re.search(r"[\s?#@]", value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain:
+            raise ValueError("expected an address such as https://example.org, without user, query or spaces")
+        if parts.port == 0:
+            raise ValueError("expected a port above 0")
         return value.rstrip("/")
 
     @field_validator("gitlab_token")
     @classmethod
     def _is_given(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().strip():
+        if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError(
                 "expected an access token; GitLab makes one under the project's or group's settings"
             )
@@ -164,7 +176,7 @@ class Settings(BaseSettings):
     @field_validator("preview_url")
     @classmethod
     def _names_the_tool(cls, value: str) -> str:
-        if "{tool}" not in value or "{" in value.replace("{tool}", ""):
+        if "{tool}" not in value or re.search("[{}]", value.replace("{tool}", "")):
             raise ValueError("expected {tool} in it, in the place of the account's name, and no other braces")
         return value
 
@@ -210,6 +222,8 @@ def load_settings(**values: Any) -> Settings:
     _refuse_unknown_variables()
     try:
         return Settings(**values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}, which {PREFIX}CONFIG names, is no TOML: {error}") from None
     except ValidationError as error:
         raise BadInput(
             "\n".join(_sentence(problem) for problem in error.errors(include_input=False))

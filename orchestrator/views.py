@@ -78,6 +78,8 @@ class Views:
 
     def preview(self, project_path: str, iid: int) -> PreviewView | None:
         """One preview, with its timeline."""
+        if not 0 < iid < 2**31:
+            return None
         with self._store.read() as tx:
             project = next((p for p in tx.projects() if p.path == project_path), None)
             present = tx.preview_of(project.id, iid) if project else None

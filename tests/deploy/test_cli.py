@@ -1,0 +1,290 @@
+"""Bad use of the command line: a clear sentence that names what to do, and nothing is changed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+from deploy.cli import cli
+from deploy.local.gitlab import LocalGitLab
+from deploy.local.seed import Seeder
+from deploy.local.toolforge import LocalToolforge
+from orchestrator import tables as t
+from orchestrator.bootstrap import Parts
+from orchestrator.errors import PreviewError
+from orchestrator.settings import PREFIX, Settings, load_settings
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a command ended: its exit code, and all that it said."""
+
+    code: int
+    words: str
+
+
+class CommandLine:
+    """Runs commands on a database of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        database_url = f"sqlite:///{folder / 'test.db'}"
+        self.parts = Parts(load_settings(database_url=database_url, gitlab_token="none"))
+        self.parts.migrate()
+        values = {"database_url": database_url} | settings
+        self.environment = {f"{PREFIX}{name.upper()}": value for name, value in values.items()}
+
+    def __call__(self, *arguments: str, **more: str) -> Told:
+        """Run one command as `main` does."""
+        with warnings.catch_warnings():
+            # A command leaves its connections to the end of its process; here they go now.
+            warnings.simplefilter("ignore", ResourceWarning)
+            result = CliRunner().invoke(cli, list(arguments), env={**self.environment, **more})
+            gc.collect()
+        if isinstance(result.exception, PreviewError):
+            return Told(2, f"{result.output}Error: {result.exception}")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Told(result.exit_code, result.output)
+
+    def everything(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+        with self.parts.store.engine.connect() as connection:
+            return {
+                table.name: [tuple(row) for row in connection.execute(select(table))]
+                for table in t.metadata.sorted_tables
+            }
+
+    def refuses(self, *arguments: str, **more: str) -> str:
+        """What a refused command says; fails when it was not refused, or changed something."""
+        before = self.everything()
+        told = self(*arguments, **more)
+        assert told.code == 2, told
+        assert self.everything() == before
+        return told.words
+
+
+@pytest.fixture(scope="module")
+def toolforge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalToolforge]:
+    with LocalToolforge(tmp_path_factory.mktemp("toolforge"), ["dev-1", "dev-2"], "synthetic") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGitLab]:
+    with LocalGitLab(state_dir=tmp_path_factory.mktemp("gitlab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeder(gitlab: LocalGitLab) -> Iterator[Seeder]:
+    with Seeder(gitlab.url, gitlab.root_token) as opened:
+        yield opened
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, toolforge: LocalToolforge, gitlab: LocalGitLab, seeder: Seeder
+) -> Iterator[CommandLine]:
+    made = CommandLine(
+        tmp_path,
+        toolforge_url=toolforge.gateway_url,
+        toolforge_ca_file=str(toolforge.ca_file),
+        gitlab_url=gitlab.url,
+        gitlab_token=seeder.service.token,
+    )
+    yield made
+    made.parts.close()
+
+
+def certificate(toolforge: LocalToolforge, tool: str) -> Mapping[str, str]:
+    home = toolforge.tool_home(tool) / ".toolskube"
+    return {"--cert": str(home / "client.crt"), "--key": str(home / "client.key")}
+
+
+def options(given: Mapping[str, str]) -> list[str]:
+    return [word for pair in given.items() for word in pair]
+
+
+# --- projects -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("healthz", "is no path"),
+        ("healthz=200", "is no path"),
+        ("//elsewhere.example.org/=200", "is no path"),
+        ("http://elsewhere.example.org/", "is no path"),
+        ("/a b=200", "is no path"),
+        ("/x#y", "is no path"),
+        ("", "is no path"),
+        ("/=999", "is no HTTP status"),
+        ("/=ok", "is no HTTP status"),
+        ("/=20", "is no HTTP status"),
+        ("/=-200", "is no HTTP status"),
+    ],
+)
+def test_a_wrong_check_is_refused_with_what_is_wrong_about_it(
+    command: CommandLine, check: str, words: str
+) -> None:
+    assert words in command.refuses("project", "add", "tools/some-tool", "--check", check)
+
+
+def test_a_project_that_gitlab_does_not_know_is_refused(command: CommandLine) -> None:
+    words = command.refuses("project", "add", "tools/no-such-tool")
+    assert "GitLab knows no project 'tools/no-such-tool'" in words
+
+
+def test_a_token_that_gitlab_refuses_is_told(command: CommandLine) -> None:
+    words = command.refuses("project", "add", "tools/x", TOOLFORGE_PREVIEW_GITLAB_TOKEN="wrong-token")
+    assert "scope api and the Maintainer role" in words
+    assert "wrong-token" not in words
+
+
+def test_a_gitlab_that_is_away_is_told(command: CommandLine) -> None:
+    words = command.refuses("project", "add", "tools/x", TOOLFORGE_PREVIEW_GITLAB_URL="http://127.0.0.1:1")
+    assert "GitLab did not answer" in words
+
+
+def test_a_project_is_connected_with_its_checks_and_its_open_merge_requests(
+    command: CommandLine, seeder: Seeder
+) -> None:
+    project = seeder.project("connected")
+    seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+    seeder.push_to_branch(project, "change", {"app.py": "pass\n"}, "A change")
+    seeder.open_merge_request(project, "change", "A change")
+    told = command(
+        "project", "add", project.path, "--check", "/=200", "--check", "/a?b=c=204", "--check", "/x"
+    )
+    assert told.code == 0, told
+    assert "1 open merge requests" in told.words
+    with command.parts.store.read() as tx:
+        (connected,) = tx.projects()
+    assert connected.checks == (("/", 200), ("/a?b=c", 204), ("/x", None))
+    assert project.path in command("project", "list").words
+    hooks = seeder.api("GET", f"/projects/{project.id}/hooks")
+    assert [hook["url"] for hook in hooks] == ["http://127.0.0.1:8000/webhook/gitlab"]
+
+
+# --- the pool -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["--cert", "/c"], ["--key", "/k"], ["--env", "A", "--kubeconfig", "/k"], ["--env", ""]]
+)
+def test_an_account_without_credentials_of_one_kind_is_refused(
+    command: CommandLine, given: list[str]
+) -> None:
+    assert "--kubeconfig, or --cert and --key, or --env" in command.refuses("pool", "add", "dev-1", *given)
+
+
+@pytest.mark.parametrize(
+    "tool", ["", "Dev", "1dev", "dev--1", "dev-_1", "dev 1", "dev/1", "../dev", "d" * 65]
+)
+def test_a_name_that_no_tool_can_have_is_refused(
+    command: CommandLine, toolforge: LocalToolforge, tool: str
+) -> None:
+    words = command.refuses("pool", "add", tool, *options(certificate(toolforge, "dev-1")))
+    assert "no usable tool name" in words
+
+
+def test_credentials_that_toolforge_refuses_are_refused(
+    command: CommandLine, toolforge: LocalToolforge
+) -> None:
+    words = command.refuses("pool", "add", "dev-2", *options(certificate(toolforge, "dev-1")))
+    assert "Toolforge refuses the credentials of 'dev-2'" in words
+
+
+def test_credentials_that_cannot_be_read_are_refused_by_their_path(command: CommandLine) -> None:
+    words = command.refuses("pool", "add", "dev-1", "--cert", "/nowhere/c.crt", "--key", "/nowhere/c.key")
+    assert "/nowhere/c.crt" in words
+
+
+def test_variables_that_are_not_set_are_refused_by_their_name(command: CommandLine) -> None:
+    assert "NO_SUCH_THING_CRT" in command.refuses("pool", "add", "dev-1", "--env", "NO_SUCH_THING")
+
+
+def test_a_toolforge_that_is_away_is_told(command: CommandLine, toolforge: LocalToolforge) -> None:
+    words = command.refuses(
+        "pool",
+        "add",
+        "dev-1",
+        *options(certificate(toolforge, "dev-1")),
+        TOOLFORGE_PREVIEW_TOOLFORGE_URL="https://127.0.0.1:1",
+    )
+    assert "could not be tried" in words
+
+
+def test_an_account_is_added_once(command: CommandLine, toolforge: LocalToolforge) -> None:
+    add = ("pool", "add", "dev-1", *options(certificate(toolforge, "dev-1")))
+    assert command(*add).code == 0
+    assert "dev-1  cleaning" in command("pool", "list").words
+    assert "in the pool already" in command.refuses(*add)
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_an_account_that_is_not_in_the_pool_is_refused(command: CommandLine, verb: str) -> None:
+    words = command.refuses("pool", verb, "dev-9")
+    assert "no account 'dev-9'" in words
+    assert "toolforge-preview pool list" in words
+
+
+# --- previews -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["stop", "redeploy"])
+@pytest.mark.parametrize(
+    "name", ["", "!", "!1", "tools/x", "tools/x!", "tools/x!y", "tools/x!-1", "tools/x!1", "!!1"]
+)
+def test_a_preview_that_is_not_there_is_refused_with_where_to_look(
+    command: CommandLine, verb: str, name: str
+) -> None:
+    words = command.refuses("preview", verb, "--", name)
+    assert f"There is no preview '{name}'" in words
+    assert "toolforge-preview preview list" in words
+
+
+def test_nothing_is_listed_where_there_is_nothing(command: CommandLine) -> None:
+    for group in ("project", "pool", "preview"):
+        assert command(group, "list").code == 0
+
+
+# --- settings -----------------------------------------------------------------------------------------
+
+
+def test_a_wrong_setting_is_refused_by_its_name_whatever_the_command(command: CommandLine) -> None:
+    words = command.refuses("pool", "list", TOOLFORGE_PREVIEW_JOB_PORT="0")
+    assert "TOOLFORGE_PREVIEW_JOB_PORT" in words
+
+
+def test_every_setting_is_listed_and_no_secret_is_shown(command: CommandLine) -> None:
+    told = command("settings", TOOLFORGE_PREVIEW_GITLAB_TOKEN="very-secret")
+    assert told.code == 0
+    assert all(f"{PREFIX}{name.upper()} " in told.words for name in Settings.model_fields)
+    assert "very-secret" not in told.words
+
+
+def test_a_refusal_is_one_sentence_on_stderr_and_exit_code_2(command: CommandLine) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from deploy.cli import main; main()", "preview", "stop", "tools/x!1"],
+        env={**os.environ, **command.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: There is no preview 'tools/x!1'")
+    assert "Traceback" not in done.stderr

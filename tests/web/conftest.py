@@ -1,0 +1,82 @@
+"""The web process's application behind a real HTTP server, on a database of its own."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.stack import redis_binary
+from orchestrator.bootstrap import Parts
+from orchestrator.settings import load_settings
+from tests.web.scene import WebScene
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database, to be copied."""
+    path = Path(tmp_path_factory.mktemp("web")) / "empty.db"
+    parts = Parts(load_settings(database_url=f"sqlite:///{path}", gitlab_token="none"))
+    parts.migrate()
+    parts.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    port = _free_port()
+    folder = str(tmp_path_factory.mktemp("redis"))
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    with subprocess.Popen([redis_binary(), *options], stdout=subprocess.DEVNULL) as server:
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+Serve = Callable[..., WebScene]
+
+
+@contextmanager
+def _serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> WebScene:
+            path = folder / "test.db"
+            shutil.copy(empty_database, path)
+            given = {"gitlab_token": "none", "redis_url": f"redis://127.0.0.1:{_free_port()}/0"} | settings
+            parts = Parts(load_settings(database_url=f"sqlite:///{path}", **given))
+            stack.callback(parts.close)
+            return stack.enter_context(WebScene(parts))
+
+        yield start
+
+
+@pytest.fixture
+def serve(empty_database: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Start a web process; settings as keywords. Redis is away unless `redis_url` says otherwise."""
+    with _serving(empty_database, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shared_web(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebScene]:
+    with _serving(empty_database, tmp_path_factory.mktemp("shared")) as start:
+        yield start()
+
+
+@pytest.fixture
+def web(shared_web: WebScene) -> WebScene:
+    """A web process with one connected project and nothing else in its database; Redis is away."""
+    shared_web.forget()
+    return shared_web

@@ -1,0 +1,134 @@
+"""What GitLab sends, and what a web process makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import threading
+from types import TracebackType
+from typing import Any
+
+import httpx
+from sqlalchemy import select
+from werkzeug.serving import make_server
+
+from orchestrator import tables as t
+from orchestrator.bootstrap import Parts
+from orchestrator.records import Delivery
+from web.app import create_app
+
+SECRET = "right-secret"
+PROJECT = 77
+SHA = "a" * 40
+#: Werkzeug's line for each request says nothing that a failing test would not.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+
+def merge_request_event(action: str = "open", iid: int = 1, project: int = PROJECT) -> dict[str, Any]:
+    """What a merge request's webhook carries."""
+    return {
+        "object_kind": "merge_request",
+        "user": {"id": 5, "username": "dana"},
+        "project": {"id": project, "path_with_namespace": "group/tool"},
+        "object_attributes": {
+            "iid": iid,
+            "action": action,
+            "state": "opened",
+            "last_commit": {"id": SHA},
+            "source_project_id": project,
+            "target_project_id": project,
+        },
+        "changes": {},
+    }
+
+
+def comment_event(
+    note: str = "/preview", action: str | None = "create", on: str = "MergeRequest", iid: int = 1
+) -> dict[str, Any]:
+    """What a comment's webhook carries; `action` is missing in older versions."""
+    attributes: dict[str, Any] = {"id": 31, "note": note, "noteable_type": on}
+    if action is not None:
+        attributes["action"] = action
+    return {
+        "object_kind": "note",
+        "user": {"id": 5, "username": "dana"},
+        "project": {"id": PROJECT},
+        "object_attributes": attributes,
+        "merge_request": {"iid": iid, "last_commit": {"id": SHA}},
+    }
+
+
+class WebScene:
+    """A web process behind a real HTTP server, with one connected project; a context manager."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._keys = itertools.count(1)
+        self.project_id = self._connect()
+        self._server = make_server("127.0.0.1", 0, create_app(parts), threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._server.port}", trust_env=False)
+
+    def _connect(self) -> int:
+        with self.parts.store.write() as tx:
+            return tx.put_project(
+                gitlab_id=PROJECT,
+                path="group/tool",
+                web_url="http://gitlab/group/tool",
+                git_url="http://gitlab/group/tool.git",
+                secret_digests=[hashlib.sha256(SECRET.encode()).hexdigest()],
+                checks=[],
+                now=1.0,
+            )
+
+    def forget(self) -> None:
+        """Empty the database, but for the connected project."""
+        with self.parts.store.engine.begin() as connection:
+            for table in reversed(t.metadata.sorted_tables):
+                connection.execute(table.delete())
+        self.project_id = self._connect()
+
+    def __enter__(self) -> WebScene:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def get(self, path: str) -> httpx.Response:
+        """A page."""
+        return self.client.get(path)
+
+    def delivers(
+        self, payload: object, *, secret: str | None = SECRET, key: str | None = None
+    ) -> httpx.Response:
+        """GitLab delivers `payload`; each delivery has a key of its own unless one is given."""
+        headers = {"Idempotency-Key": key or f"key-{next(self._keys)}"}
+        if secret is not None:
+            headers["X-Gitlab-Token"] = secret
+        return self.client.post("/webhook/gitlab", json=payload, headers=headers)
+
+    def delivers_bytes(self, body: bytes, *, secret: str = SECRET) -> httpx.Response:
+        """GitLab, or somebody else, delivers any bytes."""
+        return self.client.post("/webhook/gitlab", content=body, headers={"X-Gitlab-Token": secret})
+
+    def taken(self) -> list[Delivery]:
+        """All deliveries in the database, the oldest first."""
+        with self.parts.store.engine.connect() as connection:
+            ids = connection.scalars(select(t.delivery.c.id).order_by(t.delivery.c.id)).all()
+        with self.parts.store.read() as tx:
+            return [tx.delivery(delivery_id) for delivery_id in ids]
+
+    def everything(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+        with self.parts.store.engine.connect() as connection:
+            return {
+                table.name: [tuple(row) for row in connection.execute(select(table))]
+                for table in t.metadata.sorted_tables
+            }

@@ -1,0 +1,233 @@
+"""What people see: the overview, a preview's page, its logs; and that foreign text stays text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from orchestrator import outcome as out
+from orchestrator.merge_request import MergeRequest
+from orchestrator.outcome import CheckResult, Failure, KeptLog
+from tests.orchestrator.scene import A, World
+from tests.web.scene import WebScene
+
+PAGE = "/group/tool/-/1"
+
+
+@pytest.fixture
+def world(web: WebScene) -> World:
+    """One account, and merge requests that come and go, behind the web process."""
+    return World(web.parts)
+
+
+class _Tags(HTMLParser):
+    """All tags with their attributes, in order; text is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, attrs))
+
+
+def tags_in(html: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    parser = _Tags()
+    parser.feed(html)
+    return parser.tags
+
+
+def named(world: World, **words: str) -> None:
+    """GitLab tells other words of merge request 1."""
+    seen = MergeRequest(
+        iid=1,
+        state="opened",
+        sha=A,
+        title="Change 1",
+        author="bob",
+        web_url="http://gitlab/group/tool/-/merge_requests/1",
+        source_branch="change-1",
+        target_branch="main",
+        source_project_id=77,
+        target_project_id=77,
+    )
+    with world.store.write() as tx:
+        tx.put_preview(world.project_id, replace(seen, **words), as_of=world.now)  # type: ignore[arg-type]
+
+
+def failed(world: World, words: str) -> None:
+    """The build of merge request 1 fails, and every text about it is `words`."""
+    failure = Failure(stage="build", summary=words, remedy=words, excerpt=words)
+    world.steps(out.BuildStarted("b"), out.StageFailed(failure, KeptLog(words)))
+
+
+def test_an_empty_pool_is_said_with_the_command_that_fills_it(web: WebScene) -> None:
+    text = web.get("/").text
+    assert "toolforge-preview pool add" in text
+    assert "toolforge-preview project add" in text
+
+
+def test_the_overview_shows_accounts_and_merge_requests_with_their_addresses(
+    web: WebScene, world: World
+) -> None:
+    world.sees()
+    world.goes_live()
+    answer = web.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/html")
+    for wanted in (
+        "dev-0",
+        "leased",
+        'href="/group/tool/-/1"',
+        "Change 1",
+        'href="https://dev-0.toolforge.org/"',
+    ):
+        assert wanted in answer.text
+
+
+def test_a_preview_has_a_page_with_its_deployments_and_timeline(web: WebScene, world: World) -> None:
+    world.sees()
+    world.goes_live()
+    world.sees(state="closed")
+    text = web.get(PAGE).text
+    assert A[:12] in text
+    assert "an account and a build slot are there" in text or "builds on dev-0" in text
+    assert "Nothing is up: the merge request was closed" in text
+    assert "https://dev-0.toolforge.org/" not in text, "nothing is there any more"
+
+
+def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world: World) -> None:
+    world.sees()
+    world.steps(out.BuildStarted("b"), out.BuildSucceeded("i"), out.JobStarted(), out.JobReady())
+    world.later(1000)
+    world.step(out.ChecksDone((CheckResult("GET /", False, "500 in 3 ms"),), "Traceback"))
+    text = web.get(PAGE).text
+    for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
+        assert wanted in text
+
+
+def test_a_kept_log_is_plain_text_without_colours(web: WebScene, world: World) -> None:
+    world.sees()
+    failed(world, "\x1b[31mred\x1b[0m <script>alert(1)</script>\nsecond")
+    path = f"{PAGE}/{world.deployment().id}/build.log"
+    assert f'href="{path}"' in web.get(PAGE).text
+    answer = web.get(path)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.text == "red <script>alert(1)</script>\nsecond"
+
+
+def test_a_log_is_found_under_its_own_preview_only(web: WebScene, world: World) -> None:
+    world.sees(1)
+    failed(world, "mine")
+    world.sees(2)
+    assert web.get(f"/group/tool/-/2/{world.deployment(1).id}/build.log").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/group/tool/-/99",
+        "/group/unknown/-/1",
+        "/group/tool/-/x",
+        "/group/tool/-/-1",
+        f"{PAGE}/1/build.log",
+        f"{PAGE}/1/other.log",
+        f"{PAGE}/999/build.log",
+        f"{PAGE}/{10**30}/build.log",
+        "/%00/-/1",
+        "/../../etc/passwd",
+        "/static/../app.py",
+        "/static/nothing.css",
+    ],
+)
+def test_what_is_not_there_gets_a_page_that_says_where_to_go_on(
+    web: WebScene, world: World, path: str
+) -> None:
+    world.sees()
+    answer = web.get(path)
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+    assert 'href="/"' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", PAGE, "/nothing", "/healthz", "/readyz", "/webhook/gitlab"])
+def test_every_answer_forbids_scripts_and_frames(web: WebScene, world: World, path: str) -> None:
+    world.sees()
+    answer = web.get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "script-src" not in policy, "so that default-src stands for it"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", PAGE, "/nothing"])
+def test_pages_need_nothing_that_their_policy_forbids(web: WebScene, world: World, path: str) -> None:
+    world.sees()
+    for tag, attributes in tags_in(web.get(path).text):
+        assert tag not in {"script", "iframe", "object", "embed"}
+        assert not any(name == "style" or name.startswith("on") for name, _ in attributes)
+        if tag == "link":
+            assert web.get(str(dict(attributes)["href"])).status_code == 200
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</pre></section></main><h1>owned</h1>",
+    "{{ 7 * 7 }}{% raw %}",
+    "<!-- --><style>*{display:none}</style>",
+    "\x1b]8;;javascript:alert(1)\x07click\x1b]8;;\x07",
+    "\u202egnp.exe",
+    "&lt;script&gt;",
+]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_title_branch_or_name_stays_text(web: WebScene, world: World, words: str) -> None:
+    world.sees()
+    usual = {path: tags_in(web.get(path).text) for path in ("/", PAGE)}
+    named(world, title=words, source_branch=words, author=words)
+    for path, tags in usual.items():
+        answer = web.get(path)
+        assert answer.status_code == 200
+        assert tags_in(answer.text) == tags
+        assert not any(sign in answer.text for sign in ("\x1b", "\x07", "\u202e"))
+        assert "49" not in answer.text
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_log_line_stays_text(web: WebScene, world: World, words: str) -> None:
+    world.sees(1)
+    failed(world, "usual words")
+    usual = tags_in(web.get(PAGE).text)
+    world.step(out.Tidied())
+    world.cleaning(1, out.Cleaned(0, 0))
+    world.sees(2)
+    failure = Failure(stage="build", summary=words, remedy=words, excerpt=words)
+    world.steps(out.BuildStarted("b"), out.StageFailed(failure, KeptLog(words)), iid=2)
+    tags = tags_in(web.get("/group/tool/-/2").text)
+    assert [tag for tag, _ in tags] == [tag for tag, _ in usual] or len(tags) == len(usual)
+    assert {tag for tag, _ in tags} <= {tag for tag, _ in usual}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.text(max_size=60))
+@example(words="\u2028</script>")
+def test_whatever_a_title_says_the_page_has_the_same_tags(web: WebScene, world: World, words: str) -> None:
+    with world.store.read() as tx:
+        is_first = tx.preview_of(world.project_id, 1) is None
+    if is_first:
+        world.sees()
+    named(world, title="usual", source_branch="usual", author="usual")
+    usual = tags_in(web.get(PAGE).text)
+    named(world, title=words, source_branch=words, author=words)
+    assert tags_in(web.get(PAGE).text) == usual
