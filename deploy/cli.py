@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
+from deploy.doctor import examine
 from deploy.screen import overview_table
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
@@ -85,6 +88,22 @@ def migrate() -> None:
     """Bring the database to the newest form."""
     _parts().migrate()
     click.echo("The database is up to date.")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, for machines.")
+def doctor(as_json: bool) -> None:
+    """Look at the set-up from outside to inside; exit 1 when anything is wrong."""
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{'ok   ' if finding.is_well else 'WRONG'} {finding.subject}: {finding.message}")
+            if finding.remedy:
+                click.echo(f"      {finding.remedy}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    sys.exit(0 if all(finding.is_well for finding in findings) else 1)
 
 
 # --- projects, pool, previews -------------------------------------------------------------------------

@@ -17,6 +17,9 @@ from orchestrator.store import Store
 from orchestrator.toolforge import Toolforge
 from orchestrator.views import Views
 
+#: Where Alembic finds the migrations.
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -77,7 +80,7 @@ class Parts:
     def migrate(self) -> None:
         """Bring the database to the newest form; a new one is made."""
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(MIGRATIONS))
         with self.store.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

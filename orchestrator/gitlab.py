@@ -92,6 +92,15 @@ class GitLab:
             return 0
         return _number(member, "access_level")
 
+    def own_name(self) -> str:
+        """The user name that the token belongs to."""
+        return str(self._mapping("GET", "/user").get("username"))
+
+    def token_scopes(self) -> list[str]:
+        """The scopes of the token."""
+        scopes = self._mapping("GET", "/personal_access_tokens/self").get("scopes")
+        return [str(scope) for scope in scopes] if isinstance(scopes, list) else []
+
     # --- telling --------------------------------------------------------------------------------------
 
     def add_hook(self, project_id: int, url: str, secret: str) -> None:

@@ -19,9 +19,14 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` as part of a sentence: one line, in which nothing is a mention, a link or markup."""
+    """`text` as part of a sentence: one line, in which nothing is a mention, a reference, a link or markup.
+
+    GitLab looks for mentions and references in what Markdown has made of the text, so that a backslash does
+    not stop them; an invisible character between the sign and the name does.
+    """
     line = " ".join(plain(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>()#!|~@&:/])", r"\\\1", line)
+    line = re.sub(r"([@#!~%&$])", "\\1\u200b", line.replace("://", ":\u200b//"))
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", line)
 
 
 def code(text: str, *, limit: int = 300) -> str:

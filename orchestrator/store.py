@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -81,9 +80,6 @@ class Store:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    if engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver's own guesses at BEGIN are switched off; _begin below says which kind is meant.

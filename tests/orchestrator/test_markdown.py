@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.markdown import code, fence, plain
+from orchestrator.markdown import code, fence, one_line, plain
 
 #: Text with more of what breaks out than chance would bring.
 hostile = st.lists(
@@ -82,3 +82,13 @@ def test_a_fence_keeps_the_end_of_a_long_text(text: str, limit: int) -> None:
     first, *inner, _ = fence(text, limit=limit).split("\n")
     assert first.endswith("text")
     assert "\n".join(inner) == plain(text)[-limit:]
+
+
+def test_a_sentence_of_a_stranger_mentions_nobody_and_links_nowhere() -> None:
+    shown = one_line("stopped by x\n/merge @all **b** [a](http://e.example) #1 <b>")
+    assert "\n" not in shown
+    assert "@all" not in shown
+    assert "://" not in shown
+    assert "#1" not in shown
+    assert "**" not in shown
+    assert "[a]" not in shown
