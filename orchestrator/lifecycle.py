@@ -9,35 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from orchestrator import outcome as out
-from orchestrator import pool, preview, scheduler
+from orchestrator import pool, preview
+from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
-from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, Patience, Scene, State, Step
+from orchestrator.policy import Policy
+from orchestrator.pool import Account
+from orchestrator.preview import Deployment
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
-from orchestrator.scheduler import Ceiling, Limits
-from orchestrator.store import Store, Tx
+from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
-
-#: Who is named in events that no person caused.
-OURSELVES = "Toolforge Preview"
-#: Changes on the way to a verdict are gathered this long before GitLab is told.
-_GATHER_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What the operator decided; times in seconds."""
-
-    patience: Patience = field(default_factory=Patience)
-    limits: Limits = field(default_factory=Limits)
-    live_seconds: float = 3 * 86400.0
-    clean_poll_seconds: float = 1.0
 
 
 class Lifecycle:
@@ -70,7 +55,7 @@ class Lifecycle:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else handles the delivery by now")
             who = str(delivery.facts.get("username") or seen.author)
-            change = _Change(tx, self._policy, now, who=who, as_of=as_of)
+            change = Change(tx, self._policy, now, who=who, as_of=as_of)
             result = change.observe(delivery, seen)
             tx.close_delivery(claim, result, now)
             return change.finish()
@@ -85,7 +70,7 @@ class Lifecycle:
         with self._store.write() as tx:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else handles the delivery by now")
-            change = _Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")), as_of=as_of)
+            change = Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")), as_of=as_of)
             result, was_done = change.command(delivery, seen, verb)
             tx.close_delivery(claim, result, now)
             return change.finish(), was_done
@@ -102,14 +87,14 @@ class Lifecycle:
         Raises :class:`BadInput` when the merge request is closed or a verdict on the commit is on its way.
         """
         with self._store.write() as tx:
-            change = _Change(tx, self._policy, now, who=who)
+            change = Change(tx, self._policy, now, who=who)
             change.approve_or_redeploy(tx.preview(preview_id))
             return change.finish()
 
     def stop(self, preview_id: int, who: str, why: str, now: float) -> list[Due]:
         """Take a preview down; what it holds is cleaned and given back."""
         with self._store.write() as tx:
-            change = _Change(tx, self._policy, now, who=who)
+            change = Change(tx, self._policy, now, who=who)
             change.stop(tx.preview(preview_id), why)
             return change.finish()
 
@@ -121,7 +106,7 @@ class Lifecycle:
                 raise BadInput(
                     f"There is no account '{name}' in the pool; `toolforge-preview pool list` shows it."
                 )
-            change = _Change(tx, self._policy, now, who=who)
+            change = Change(tx, self._policy, now, who=who)
             change.put_account(account, (pool.undrain if undo else pool.drain)(account, now))
             return change.finish()
 
@@ -143,7 +128,7 @@ class Lifecycle:
                 return [] if current.due_at is None else [Due(Kind.DEPLOYMENT, current.id, now)]
             if current.account_id is not None and not tx.lease_is_current(current):
                 outcome = out.AccountUnusable("its lease is over")
-            change = _Change(tx, self._policy, now, who=OURSELVES)
+            change = Change(tx, self._policy, now, who=OURSELVES)
             change.record(claim, current, outcome)
             return change.finish()
 
@@ -162,7 +147,7 @@ class Lifecycle:
             if current.version != before.version:
                 tx.drop_claim(claim)
                 return [Due(Kind.ACCOUNT, current.id, now)]
-            change = _Change(tx, self._policy, now, who=OURSELVES)
+            change = Change(tx, self._policy, now, who=OURSELVES)
             change.record_cleaning(claim, current, outcome, bytes_seen)
             return change.finish()
 
@@ -185,345 +170,10 @@ class Lifecycle:
 
     def _tidy_up(self, expired: Sequence[Preview], idle: Sequence[int], now: float) -> None:
         with self._store.write() as tx:
-            change = _Change(tx, self._policy, now, who=OURSELVES)
+            change = Change(tx, self._policy, now, who=OURSELVES)
             for present in expired:
                 change.expire(present, "its time was over")
             for preview_id in idle:
                 change.release_if_done(preview_id)
             change.plan_again = True
             change.finish()
-
-
-class _Change:
-    """The changes of one transaction: rows, their events, the reports to send, what is due next."""
-
-    def __init__(self, tx: Tx, policy: Policy, now: float, *, who: str, as_of: float | None = None) -> None:
-        self._tx = tx
-        self._policy = policy
-        self._now = now
-        self._who = who
-        self._as_of = now if as_of is None else as_of
-        self._dues: list[Due] = []
-        self.plan_again = False
-
-    def finish(self) -> list[Due]:
-        """Plan if needed; returns what is due."""
-        if self.plan_again:
-            self._plan()
-        return self._dues
-
-    # --- from outside ---------------------------------------------------------------------------------
-
-    def observe(self, delivery: Delivery, seen: MergeRequest) -> str:
-        known = self._tx.preview_of(delivery.project_id, seen.iid)
-        if known is None and not seen.is_open:
-            return f"nothing to do: the merge request is {seen.state} and has no preview"
-        if not seen.sha:
-            return "nothing to do: the merge request has no commit"
-        if known is not None and known.seen_at > self._as_of:
-            raise Conflict("the merge request was seen later than this")
-        present = self._tx.put_preview(delivery.project_id, seen, as_of=self._as_of)
-        self._tx.lock_preview(present.id)
-        if not seen.is_open:
-            self.stop(present, f"the merge request was {seen.state}")
-            return f"stopped: the merge request was {seen.state}"
-        newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
-        was_closed = known is not None and not known.is_open
-        is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
-        if is_known and not was_closed:
-            return "nothing to do: the head commit is known"
-        self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
-        return f"deployment of {seen.sha[:12]}"
-
-    def command(self, delivery: Delivery, seen: MergeRequest, verb: Verb) -> tuple[str, bool]:
-        result = self.observe(delivery, seen)
-        present = self._tx.preview_of(delivery.project_id, seen.iid)
-        if present is None:
-            return result, False
-        if verb is Verb.STOP:
-            self.stop(present, f"stopped by {self._who}")
-            return "stopped", True
-        if delivery.facts.get("sha") != seen.sha:
-            return "the commit that the comment was written under is not the head any more", False
-        try:
-            self.approve_or_redeploy(present)
-        except BadInput as error:
-            # A verdict that is on its way anyhow is what was asked for.
-            return str(error), present.is_open
-        return "approved, or to be built again", True
-
-    def approve_or_redeploy(self, present: Preview) -> None:
-        if not present.is_open:
-            raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
-        newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
-        if newest is not None and newest.sha == present.head_sha and newest.is_pending:
-            if newest.step is not Step.AWAIT_APPROVAL:
-                raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-            self.put_deployment(newest, preview.approve(newest, self._now))
-            why = f"commit {newest.sha} approved by {self._who}"
-            self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
-            self._report(present.id, at_once=True)
-            self.plan_again = True
-            return
-        self._deploy(present, trigger="command", approved=True)
-
-    def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> None:
-        for older in self._tx.unsettled_of(present.id):
-            if older.may_be_superseded:
-                self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
-        step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
-        new = self._tx.add_deployment(present, step=step, trigger=trigger, actor=self._who, now=self._now)
-        self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
-        self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
-        self._report(present.id, at_once=True)
-        self.release_if_done(present.id)
-        self.plan_again = True
-
-    def stop(self, present: Preview, why: str) -> None:
-        self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
-        for going in self._tx.unsettled_of(present.id):
-            stopped = preview.stop(going, self._now)
-            if stopped != going:
-                self.put_deployment(going, stopped, why=why)
-        self._report(present.id)
-        self.release_if_done(present.id)
-        self.plan_again = True
-
-    def expire(self, present: Preview, why: str) -> None:
-        """Take down what is live, unless its next commit is on its way.
-
-        A commit that waits for an approval goes on waiting.
-        """
-        going = self._tx.unsettled_of(present.id)
-        if any(deployment.is_on_its_way for deployment in going):
-            return
-        self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
-        for live in going:
-            if live.state is State.LIVE:
-                self.put_deployment(live, preview.stop(live, self._now), why=why)
-        self.release_if_done(present.id)
-        self.plan_again = True
-
-    # --- from workers ---------------------------------------------------------------------------------
-
-    def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
-        others = [d for d in self._tx.unsettled_of(current.preview_id) if d.id != current.id]
-        serving = next((d for d in others if d.state is State.LIVE), None)
-        scene = Scene(
-            now=self._now,
-            patience=self._policy.patience,
-            serving=serving,
-            address_busy=any(d.is_at_the_address for d in others),
-        )
-        after = self.put_deployment(
-            current, preview.apply(current, outcome, scene), claim=claim, why=_why(outcome)
-        )
-        self._keep_log(current, outcome)
-        if after.state is State.LIVE and current.state is not State.LIVE:
-            self._goes_live(after, serving)
-        if isinstance(outcome, out.AccountUnusable):
-            self._lose_account(current, outcome.reason)
-            if after.state is State.QUEUED and any(d.id > after.id and d.is_pending for d in others):
-                self.put_deployment(after, preview.end(after, State.SUPERSEDED, self._now))
-        if current.step is Step.ROLL_BACK and isinstance(outcome, out.NotNow) and serving is not None:
-            self._cannot_be_put_back(after, serving)
-        if isinstance(outcome, out.WrongCommit):
-            self._look_again(current)
-        self._adapt(outcome)
-        if after.is_settled:
-            self.release_if_done(current.preview_id)
-
-    def _cannot_be_put_back(self, failed: Deployment, serving: Deployment) -> None:
-        """The address stays with an image that failed: what was good there is good no more."""
-        if failed.state is State.FAILED:
-            why = "its image could not be put back after a bad push"
-            self._tx.set_preview(failed.preview_id, expires_at=None, stop_reason=why)
-            self.put_deployment(serving, preview.stop(serving, self._now), why=why)
-
-    def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
-        expires_at = self._now + self._policy.live_seconds
-        self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
-        if predecessor is not None:
-            replaced = preview.end(predecessor, State.STOPPED, self._now)
-            self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
-
-    def _lose_account(self, current: Deployment, reason: str) -> None:
-        """All that the preview has on this account is out of reach: put the account away, start anew."""
-        account = self._tx.account_of(current.preview_id)
-        if account is None or account.fence != current.fence:
-            return
-        for other in self._tx.unsettled_of(current.preview_id):
-            if other.state is State.LIVE:
-                self.put_deployment(
-                    other, preview.stop(other, self._now), why="its account could not be used"
-                )
-        self.put_account(account, pool.refuse(account, reason, self._now), why=reason)
-        self._tx.close_lease(account, self._now, before=None, after=None)
-        self.plan_again = True
-
-    def _look_again(self, moved_on: Deployment) -> None:
-        """The head is another commit than was said: ask GitLab, in case its next delivery is lost."""
-        project_id = self._tx.preview(moved_on.preview_id).project_id
-        tries = sum(d.sha == moved_on.sha for d in self._tx.deployments_of(moved_on.preview_id, limit=10))
-        # GitLab's references can lag behind its answers: more patiently each time.
-        at = self._now + min(2.0**tries, 300.0)
-        delivery_id = self._tx.add_delivery(
-            project_id,
-            f"moved-{moved_on.id}",
-            kind="merge_request",
-            iid=moved_on.iid,
-            facts={},
-            now=at,
-        )
-        if delivery_id is not None:
-            self._dues.append(Due(Kind.DELIVERY, delivery_id, at))
-
-    def _keep_log(self, current: Deployment, outcome: out.Outcome) -> None:
-        if isinstance(outcome, out.BuildSucceeded | out.StageFailed) and outcome.log is not None:
-            kind = "build" if current.state is State.BUILDING else "job"
-            text, is_truncated = outcome.log.text, outcome.log.is_truncated
-            self._tx.put_log(current.id, kind, text, is_truncated=is_truncated, now=self._now)
-
-    def _adapt(self, outcome: out.Outcome) -> None:
-        """Ask less of Toolforge when it complains, carefully more when builds go well."""
-        before = _ceiling(self._tx, self._policy.limits)
-        after = before
-        if isinstance(outcome, out.NotNow) and outcome.throttled:
-            after = before.lowered()
-        elif (
-            isinstance(outcome, out.BuildSucceeded)
-            and before.builds < self._policy.limits.max_concurrent_builds
-        ):
-            after = before.eased(self._policy.limits)
-        if after != before:
-            self._tx.put_switch("ceiling", asdict(after))
-
-    def record_cleaning(
-        self, claim: Claim, current: Account, outcome: out.CleaningOutcome, bytes_seen: int | None
-    ) -> None:
-        if current.bytes_before is None:
-            current = replace(current, bytes_before=bytes_seen)
-        poll_seconds = self._policy.clean_poll_seconds
-        after = pool.apply(current, outcome, self._now, poll_seconds=poll_seconds)
-        why = outcome.reason if isinstance(outcome, out.CleaningFailed) else ""
-        self.put_account(current, after, claim=claim, why=why)
-        if after.state is current.state:
-            return
-        bytes_after = outcome.bytes_after if isinstance(outcome, out.Cleaned) else None
-        preview_id = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
-        if preview_id is not None:
-            self._report(preview_id, at_once=True)
-        self.plan_again = True
-
-    def release_if_done(self, preview_id: int) -> None:
-        account = self._tx.account_of(preview_id)
-        if account is None or account.state is not AccountState.LEASED:
-            return
-        if any(d.step is not Step.AWAIT_APPROVAL for d in self._tx.unsettled_of(preview_id)):
-            return
-        self.put_account(account, pool.release(account, self._now), preview_id=preview_id)
-        self.plan_again = True
-
-    # --- the plan -------------------------------------------------------------------------------------
-
-    def _plan(self) -> None:
-        self._tx.lock_schedule()
-        if not self._tx.is_anybody_waiting():
-            return
-        self._who = OURSELVES
-        going = self._tx.unsettled()
-        deployments = {deployment.id: deployment for deployment, _ in going}
-        accounts = {account.id: account for account in self._tx.accounts()}
-        ceiling = _ceiling(self._tx, self._policy.limits)
-        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling)
-        for decision in scheduler.plan(snapshot, self._policy.limits, self._now):
-            match decision:
-                case scheduler.Start(deployment_id, account_id):
-                    account = self._leased(accounts[account_id], deployments[deployment_id].preview_id)
-                    accounts[account_id] = account
-                    self._start(deployments[deployment_id], account)
-                case scheduler.MakeRoom(preview_id):
-                    self.expire(self._tx.preview(preview_id), "another merge request waited for an account")
-
-    def _leased(self, account: Account, preview_id: int) -> Account:
-        if account.state is not AccountState.FREE:
-            return account
-        leased = self.put_account(account, pool.lease(account, preview_id, self._now), preview_id=preview_id)
-        self._tx.open_lease(leased, preview_id, self._now)
-        return leased
-
-    def _start(self, waiting: Deployment, account: Account) -> None:
-        started = preview.assign(waiting, account_id=account.id, fence=account.fence, now=self._now)
-        self.put_deployment(waiting, started, why=f"builds on {account.name}")
-
-    # --- rows with their events -----------------------------------------------------------------------
-
-    def put_deployment(
-        self, before: Deployment, after: Deployment, *, claim: Claim | None = None, why: str = ""
-    ) -> Deployment:
-        after = self._tx.put_deployment(before, after, claim=claim)
-        if after.due_at is not None:
-            self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
-        if after.state is not before.state:
-            sentence = preview.TRANSITIONS[before.state, after.state]
-            self._event(
-                "deployment",
-                after.id,
-                before.state,
-                after.state,
-                why=why or sentence,
-                preview_id=after.preview_id,
-            )
-            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
-            self.plan_again = True
-        elif before.holds_build_slot and not after.holds_build_slot:
-            self.plan_again = True
-        return after
-
-    def put_account(
-        self,
-        before: Account,
-        after: Account,
-        *,
-        claim: Claim | None = None,
-        why: str = "",
-        preview_id: int | None = None,
-    ) -> Account:
-        after = self._tx.put_account(before, after, claim=claim)
-        if after.due_at is not None:
-            self._dues.append(Due(Kind.ACCOUNT, after.id, after.due_at))
-        if after.state is not before.state:
-            sentence = pool.TRANSITIONS[before.state, after.state]
-            self._event(
-                "account", after.id, before.state, after.state, why=why or sentence, preview_id=preview_id
-            )
-        return after
-
-    def _event(
-        self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None
-    ) -> None:
-        self._tx.add_event(
-            subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
-        )
-
-    def _report(self, preview_id: int, *, at_once: bool = False) -> None:
-        at = self._now if at_once else self._now + _GATHER_SECONDS
-        self._dues.append(self._tx.mark_report(preview_id, at))
-
-
-def _ceiling(tx: Tx, limits: Limits) -> Ceiling:
-    kept = tx.switch("ceiling")
-    return Ceiling(**kept) if kept else Ceiling(limits.max_concurrent_builds)
-
-
-def _why(outcome: out.Outcome) -> str:
-    """The sentence of the timeline where the outcome knows better than the transition table."""
-    match outcome:
-        case out.StageFailed(failure):
-            return failure.summary
-        case out.WrongCommit(_, resolved):
-            return f"the merge request moved to {resolved} before the build"
-        case out.AccountUnusable(reason):
-            return reason
-        case _:
-            return ""

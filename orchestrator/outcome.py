@@ -1,6 +1,6 @@
 """What a worker can bring back from one step: facts, no decisions.
 
-``preview.apply`` and ``pool.apply`` decide what they mean. Pure data.
+``progress.apply`` and ``pool.apply`` decide what they mean. Pure data.
 """
 
 from __future__ import annotations

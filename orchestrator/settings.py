@@ -24,8 +24,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import BadInput
-from orchestrator.lifecycle import Policy
-from orchestrator.preview import Patience
+from orchestrator.policy import Policy
+from orchestrator.progress import Patience
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"

@@ -15,7 +15,8 @@ from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabError
 from orchestrator.outcome import CleaningOutcome, Outcome
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment, State, Step, backoff_seconds
+from orchestrator.preview import Deployment, State, Step
+from orchestrator.progress import backoff_seconds
 from orchestrator.records import Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
-from orchestrator.lifecycle import Lifecycle, Policy
+from orchestrator.lifecycle import Lifecycle
 from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.outcome import CheckResult, CleaningOutcome, Outcome
+from orchestrator.policy import Policy
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment, Patience
+from orchestrator.preview import Deployment
+from orchestrator.progress import Patience
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.scheduler import Limits
 

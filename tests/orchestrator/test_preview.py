@@ -17,16 +17,14 @@ from orchestrator.preview import (
     STEPS,
     TRANSITIONS,
     Deployment,
-    Patience,
-    Scene,
     State,
     Step,
-    apply,
     assign,
     end,
     moved,
     stop,
 )
+from orchestrator.progress import Patience, Scene, apply
 
 NOW = 1_000_000.0
 FAILURE = Failure(stage="build", summary="it broke", remedy="mend it")

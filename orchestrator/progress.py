@@ -1,0 +1,284 @@
+"""What an outcome makes of a deployment: its next state and step, and when to look again.
+
+Pure: no I/O and no clock of its own. A worker takes one step and brings back an outcome (see
+``outcome.py``); :func:`apply` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import singledispatch
+
+from orchestrator import outcome as out
+from orchestrator.errors import IllegalMove
+from orchestrator.outcome import Failure
+from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long, in seconds, each stage may take and how often it is looked at."""
+
+    build_seconds: float = 1800.0
+    start_seconds: float = 300.0
+    check_seconds: float = 30.0
+    #: How long a job has to stay ready before it is believed: crash loops flicker.
+    stable_seconds: float = 3.0
+    #: How long Toolforge may be unusable before a deployment is given up.
+    outage_seconds: float = 3600.0
+    poll_min_seconds: float = 0.5
+    poll_max_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an outcome is judged by, besides the deployment itself."""
+
+    now: float
+    patience: Patience
+    #: The good deployment of the same preview that is behind the address, if there is one.
+    serving: Deployment | None = None
+    #: An older deployment of the same preview is being tried at the address just now.
+    address_busy: bool = False
+
+
+def _later(deployment: Deployment, scene: Scene) -> Deployment:
+    """Look again after a pause that grows with the time spent: early polls are quick, late ones rare."""
+    patience = scene.patience
+    pause = min(
+        max((scene.now - deployment.step_since) * 0.1, patience.poll_min_seconds), patience.poll_max_seconds
+    )
+    return replace(deployment, due_at=scene.now + pause, attempts=0)
+
+
+def backoff_seconds(attempts: int) -> float:
+    """The pause before try number `attempts` + 1 of a step that the other side could not serve."""
+    return min(0.5 * 2.0 ** min(attempts, 8), 60.0)
+
+
+def _fail(deployment: Deployment, failure: Failure, scene: Scene) -> Deployment:
+    """End in failure, or first put the good image back where this one is already behind the address."""
+    deployment = replace(deployment, failure=deployment.failure or failure)
+    if (
+        scene.serving is not None
+        and deployment.step in AT_THE_ADDRESS
+        and deployment.step is not Step.ROLL_BACK
+    ):
+        return at_step(replace(deployment, attempts=0), Step.ROLL_BACK, scene.now, due_at=scene.now)
+    return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
+
+
+def apply(deployment: Deployment, outcome: out.Outcome, scene: Scene) -> Deployment:
+    """The deployment after `outcome`, which a worker brought back from the deployment's step.
+
+    Raises :class:`IllegalMove` when the outcome does not belong to the step.
+    """
+    if deployment.step not in _BRINGS.get(type(outcome), _TAKEN):
+        raise IllegalMove(f"deployment {deployment.id}: {outcome} does not come from '{deployment.step}'")
+    if deployment.attempts > _OUTAGE_ATTEMPTS and not isinstance(outcome, out.NotNow):
+        # Toolforge is back: the time it was away is not held against the commit.
+        deployment = replace(deployment, step_since=scene.now)
+    return _apply(outcome, deployment, scene)
+
+
+#: More failures in a row than this are an outage.
+_OUTAGE_ATTEMPTS = 4
+#: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
+_TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
+#: Which steps bring which outcome back.
+_BRINGS: Mapping[type, frozenset[Step]] = {
+    out.BuildStarted: frozenset({Step.START_BUILD}),
+    out.WrongCommit: frozenset({Step.START_BUILD}),
+    out.BuildAwaited: frozenset({Step.START_BUILD}),
+    out.BuildGoesOn: frozenset({Step.WATCH_BUILD}),
+    out.BuildVanished: frozenset({Step.WATCH_BUILD}),
+    out.BuildSucceeded: frozenset({Step.WATCH_BUILD}),
+    out.StageFailed: _TAKEN - {Step.CHECK, Step.ROLL_BACK, Step.TIDY},
+    out.JobStarted: frozenset({Step.START_CANDIDATE, Step.PUBLISH}),
+    out.JobNotReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
+    out.JobReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
+    out.JobVanished: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
+    out.ChecksDone: frozenset({Step.CHECK}),
+    out.RolledBack: frozenset({Step.ROLL_BACK}),
+    out.Tidied: frozenset({Step.TIDY}),
+    out.TidyGoesOn: frozenset({Step.TIDY}),
+}
+
+
+@singledispatch
+def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
+    raise IllegalMove(f"deployment {deployment.id}: unknown outcome {outcome!r}")
+
+
+@_apply.register
+def _(outcome: out.BuildStarted, deployment: Deployment, scene: Scene) -> Deployment:
+    started = replace(deployment, build_id=outcome.build_id, unsure_until=None, attempts=0)
+    return at_step(started, Step.WATCH_BUILD, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
+
+
+@_apply.register
+def _(outcome: out.BuildAwaited, deployment: Deployment, scene: Scene) -> Deployment:
+    if deployment.unsure_until is None:
+        deployment = unsure(deployment, scene.now, seconds=outcome.seconds)
+    return replace(deployment, due_at=scene.now + 1.0)
+
+
+@_apply.register
+def _(outcome: out.BuildGoesOn, deployment: Deployment, scene: Scene) -> Deployment:
+    if _is_over(deployment, scene, scene.patience.build_seconds):
+        return _fail(deployment, _build_took_too_long(scene.patience), scene)
+    return _later(deployment, scene)
+
+
+@_apply.register
+def _(outcome: out.BuildVanished, deployment: Deployment, scene: Scene) -> Deployment:
+    if _is_over(deployment, scene, scene.patience.build_seconds):
+        return _fail(deployment, _build_took_too_long(scene.patience), scene)
+    return replace(deployment, step=Step.START_BUILD, build_id=None, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.BuildSucceeded, deployment: Deployment, scene: Scene) -> Deployment:
+    built = replace(deployment, image=outcome.image)
+    beside = scene.serving is not None or scene.address_busy
+    step = Step.START_CANDIDATE if beside else Step.PUBLISH
+    return moved(built, State.STARTING, step, scene.now, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deployment:
+    return _fail(deployment, outcome.failure, scene)
+
+
+@_apply.register
+def _(outcome: out.WrongCommit, deployment: Deployment, scene: Scene) -> Deployment:
+    return end(replace(deployment, build_id=outcome.build_id), State.SUPERSEDED, scene.now)
+
+
+@_apply.register
+def _(outcome: out.JobStarted, deployment: Deployment, scene: Scene) -> Deployment:
+    step = Step.WATCH_CANDIDATE if deployment.step is Step.START_CANDIDATE else Step.WATCH_JOB
+    started = replace(deployment, ready_since=None, attempts=0)
+    return at_step(started, step, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
+
+
+@_apply.register
+def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deployment:
+    if not _is_over(deployment, scene, scene.patience.start_seconds):
+        return _later(replace(deployment, ready_since=None), scene)
+    return _fail(deployment, _job_was_not_ready(scene.patience, outcome.reason, outcome.excerpt), scene)
+
+
+@_apply.register
+def _(outcome: out.JobVanished, deployment: Deployment, scene: Scene) -> Deployment:
+    if _is_over(deployment, scene, scene.patience.start_seconds):
+        return _fail(deployment, _job_was_not_ready(scene.patience, "it vanished", ""), scene)
+    again = Step.START_CANDIDATE if deployment.step is Step.WATCH_CANDIDATE else Step.PUBLISH
+    return replace(deployment, step=again, ready_since=None, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.JobReady, deployment: Deployment, scene: Scene) -> Deployment:
+    ready_since = scene.now if deployment.ready_since is None else deployment.ready_since
+    remaining = ready_since + scene.patience.stable_seconds - scene.now
+    if remaining > 0:
+        pause = min(remaining, max(scene.patience.stable_seconds / 3, 0.05))
+        return replace(deployment, ready_since=ready_since, due_at=scene.now + pause, attempts=0)
+    if deployment.step is Step.WATCH_CANDIDATE:
+        if scene.address_busy:
+            return _later(replace(deployment, ready_since=ready_since), scene)
+        return at_step(replace(deployment, ready_since=None), Step.PUBLISH, scene.now, due_at=scene.now)
+    return moved(deployment, State.CHECKING, Step.CHECK, scene.now, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployment:
+    checked = replace(deployment, checks=outcome.results, attempts=0)
+    bad = [result for result in outcome.results if not result.passed]
+    if not bad:
+        if checked.had_candidate:
+            return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
+        return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
+    if not _is_over(deployment, scene, scene.patience.check_seconds):
+        return _later(checked, scene)
+    failure = Failure(
+        stage="check",
+        summary="; ".join(f"{result.name}: {result.message}" for result in bad),
+        remedy="Run the same commit on a machine of yours and open the path of the check; the log says more.",
+        excerpt=outcome.excerpt,
+    )
+    return _fail(checked, failure, scene)
+
+
+@_apply.register
+def _(outcome: out.RolledBack, deployment: Deployment, scene: Scene) -> Deployment:
+    return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.Tidied, deployment: Deployment, scene: Scene) -> Deployment:
+    return at_step(replace(deployment, attempts=0), Step.NONE, scene.now, due_at=None)
+
+
+@_apply.register
+def _(outcome: out.TidyGoesOn, deployment: Deployment, scene: Scene) -> Deployment:
+    return _later(deployment, scene)
+
+
+@_apply.register
+def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
+    if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
+        deployment = unsure(deployment, scene.now)
+    if deployment.is_pending and _is_over(deployment, scene, scene.patience.outage_seconds):
+        minutes = round(scene.patience.outage_seconds / 60)
+        failure = Failure(
+            stage="toolforge",
+            summary=f"Toolforge could not be used for {minutes} minutes: {outcome.reason}",
+            remedy="This is no fault of the commit. Try again later with `/preview`.",
+        )
+        if deployment.step is Step.ROLL_BACK:
+            # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
+            return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
+        return _fail(deployment, failure, scene)
+    pause = backoff_seconds(deployment.attempts) if outcome.seconds is None else min(outcome.seconds, 600.0)
+    return replace(deployment, due_at=scene.now + pause, attempts=deployment.attempts + 1)
+
+
+@_apply.register
+def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Deployment:
+    if not deployment.is_pending:
+        return at_step(deployment, Step.NONE, scene.now, due_at=None)
+    fresh = replace(
+        deployment,
+        account_id=None,
+        fence=None,
+        build_id=None,
+        image=None,
+        had_candidate=False,
+        unsure_until=None,
+        failure=None,
+        checks=(),
+    )
+    return moved(fresh, State.QUEUED, Step.AWAIT_SLOT, scene.now, due_at=None)
+
+
+def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:
+    return scene.now - deployment.step_since > seconds
+
+
+def _build_took_too_long(patience: Patience) -> Failure:
+    return Failure(
+        stage="build",
+        summary=f"the build took longer than {round(patience.build_seconds / 60)} minutes and was cancelled",
+        remedy="Look for a step that waits or downloads without end, then build it again with `/preview`.",
+    )
+
+
+def _job_was_not_ready(patience: Patience, reason: str, excerpt: str) -> Failure:
+    return Failure(
+        stage="start",
+        summary=f"the job was not ready within {round(patience.start_seconds)} seconds: {reason}",
+        remedy="The web process has to listen on 0.0.0.0, on the port in $PORT, soon after its start.",
+        excerpt=excerpt,
+    )
