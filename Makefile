@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format docs lock bench
+.PHONY: install demo demo-clean test lint format docs clients lock bench
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,21 @@ demo-clean: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Toolforge's own command-line clients, each in an environment of its own: they need other libraries than
+# we do. Tests that use them are skipped, and say so, where they are not installed.
+CLIENTS := $(CURDIR)/.clients
+export TOOLFORGE_CLIENTS ?= $(CLIENTS)/jobs/bin:$(CLIENTS)/builds/bin
+
+clients: $(CLIENTS)/.installed
+
+$(CLIENTS)/.installed: Makefile
+	python3 -m venv $(CLIENTS)/jobs
+	$(CLIENTS)/jobs/bin/pip install --quiet --disable-pip-version-check \
+	    toolforge-jobs-cli==16.2.3 toolforge-envvars-cli==0.0.15
+	python3 -m venv $(CLIENTS)/builds
+	$(CLIENTS)/builds/bin/pip install --quiet --disable-pip-version-check toolforge-builds-cli==0.0.24
+	touch $@
 
 test: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

@@ -75,7 +75,7 @@ LEASED = select(t.account.c.id).where(
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
 PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
-#: Waits until no other transaction has it; SQLite, which has one writer at a time, ignores that.
+#: Waits until no other transaction has it.
 LOCK_PREVIEW = select(t.preview.c.id).where(t.preview.c.id == bindparam("id")).with_for_update()
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
