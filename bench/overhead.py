@@ -154,13 +154,14 @@ def _calls(stack: Stack) -> dict[str, dict[str, int]]:
 def load(previews: int, accounts: int) -> None:
     """Many merge requests at once; each is closed as soon as it is live."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, _stack(folder, accounts) as stack:
-        project = _project(stack, previews)
+        project = _project(stack, previews + 1)
         connect(stack, project.path)
         wait_for("the pool", lambda: pool_is_clean(stack))
+        _one_alone(stack, project, previews + 1)
         before = {name: _cpu(stack, name) for name in (*_OURS, *_TWINS)}
         started = time.monotonic()
-        open_iids = {int(_open(stack, project, number)["iid"]) for number in range(1, previews + 1)}
-        waiting = set(open_iids)
+        opened = {int(_open(stack, project, number)["iid"]) for number in range(1, previews + 1)}
+        waiting = set(opened)
         while waiting:
             with stack.parts.store.read() as tx:
                 live = {deployment.iid for deployment, _ in tx.unsettled() if deployment.state == "live"}
@@ -171,14 +172,28 @@ def load(previews: int, accounts: int) -> None:
         wait_for("the pool", lambda: pool_is_clean(stack))
         seconds = time.monotonic() - started
         used = {name: _cpu(stack, name) - before[name] for name in before}
-        _print_load(stack, project, previews, seconds, used)
+        _print_load(stack, project, opened, seconds, used)
+
+
+def _one_alone(stack: Stack, project: Project, number: int) -> None:
+    """How long a merge request waits for its verdict when nothing else is going on."""
+    started = time.time()
+    iid = int(_open(stack, project, number)["iid"])
+    wait_for("the verdict", lambda: _is_live(stack.parts, project.path, iid))
+    view = stack.parts.views.preview(project.path, iid)
+    assert view is not None
+    verdict = (view.deployments[0].entered or {})["live"]
+    stack.seeder.api("PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close")
+    wait_for("the pool", lambda: pool_is_clean(stack))
+    print(f"One preview on an idle machine: {verdict - started:.2f} s from opening it to the verdict")
 
 
 def _print_load(
-    stack: Stack, project: Project, previews: int, seconds: float, used: Mapping[str, float]
+    stack: Stack, project: Project, opened: set[int], seconds: float, used: Mapping[str, float]
 ) -> None:
+    previews = len(opened)
     waits = []
-    for iid in range(1, previews + 1):
+    for iid in opened:
         view = stack.parts.views.preview(project.path, iid)
         assert view is not None
         entered = view.deployments[0].entered or {}
