@@ -46,6 +46,7 @@ class Change:
     # --- from outside ---------------------------------------------------------------------------------
 
     def observe(self, delivery: Delivery, seen: MergeRequest) -> str:
+        """Make the preview what the merge request asks for; says what came of it."""
         known = self._tx.preview_of(delivery.project_id, seen.iid)
         if known is None and not seen.is_open:
             return f"nothing to do: the merge request is {seen.state} and has no preview"
@@ -67,6 +68,7 @@ class Change:
         return f"deployment of {seen.sha[:12]}"
 
     def command(self, delivery: Delivery, seen: MergeRequest, verb: Verb) -> tuple[str, bool]:
+        """Carry out a comment's command; says what came of it, and whether that was what was asked for."""
         result = self.observe(delivery, seen)
         present = self._tx.preview_of(delivery.project_id, seen.iid)
         if present is None:
@@ -84,6 +86,7 @@ class Change:
         return "approved, or to be built again", True
 
     def approve_or_redeploy(self, present: Preview) -> None:
+        """Approve the head commit if it waits for that, else build it (again)."""
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
@@ -111,6 +114,7 @@ class Change:
         self.plan_again = True
 
     def stop(self, present: Preview, why: str) -> None:
+        """Take everything of the preview down."""
         self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
         for going in self._tx.unsettled_of(present.id):
             stopped = preview.stop(going, self._now)
@@ -138,6 +142,7 @@ class Change:
     # --- from workers ---------------------------------------------------------------------------------
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
+        """Write down what a step of `current` brought back, and what follows from it."""
         others = [d for d in self._tx.unsettled_of(current.preview_id) if d.id != current.id]
         serving = next((d for d in others if d.state is State.LIVE), None)
         scene = Scene(
@@ -217,21 +222,19 @@ class Change:
 
     def _adapt(self, outcome: out.Outcome) -> None:
         """Ask less of Toolforge when it complains, carefully more when builds go well."""
-        before = _ceiling(self._tx, self._policy.limits)
-        after = before
-        if isinstance(outcome, out.NotNow) and outcome.throttled:
-            after = before.lowered()
-        elif (
-            isinstance(outcome, out.BuildSucceeded)
-            and before.builds < self._policy.limits.max_concurrent_builds
-        ):
-            after = before.eased(self._policy.limits)
+        went_well = isinstance(outcome, out.BuildSucceeded)
+        if not went_well and not (isinstance(outcome, out.NotNow) and outcome.throttled):
+            return
+        limits = self._policy.limits
+        before = _ceiling(self._tx, limits)
+        after = before.eased(limits) if went_well else before.lowered()
         if after != before:
             self._tx.put_switch("ceiling", asdict(after))
 
     def record_cleaning(
         self, claim: Claim, current: Account, outcome: out.CleaningOutcome, bytes_seen: int | None
     ) -> None:
+        """Write down what one try at cleaning brought back; when it is over, end the lease."""
         if current.bytes_before is None:
             current = replace(current, bytes_before=bytes_seen)
         poll_seconds = self._policy.clean_poll_seconds
@@ -247,6 +250,7 @@ class Change:
         self.plan_again = True
 
     def release_if_done(self, preview_id: int) -> None:
+        """Give the account back for cleaning when nothing of the preview needs it any more."""
         account = self._tx.account_of(preview_id)
         if account is None or account.state is not AccountState.LEASED:
             return
@@ -292,6 +296,7 @@ class Change:
     def put_deployment(
         self, before: Deployment, after: Deployment, *, claim: Claim | None = None, why: str = ""
     ) -> Deployment:
+        """Write a deployment with its event, its report and what is due next; returns it as written."""
         after = self._tx.put_deployment(before, after, claim=claim)
         if after.due_at is not None:
             self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
@@ -320,6 +325,7 @@ class Change:
         why: str = "",
         preview_id: int | None = None,
     ) -> Account:
+        """Write an account with its event and what is due next; returns it as written."""
         after = self._tx.put_account(before, after, claim=claim)
         if after.due_at is not None:
             self._dues.append(Due(Kind.ACCOUNT, after.id, after.due_at))
