@@ -17,6 +17,10 @@ _PREFIX = re.compile(r"^\[(?P<container>[\w-]{1,64})\] (?:\d{4}-\d\d-\d\dT\S{1,4
 _NOISE = re.compile(r"^\s*(?:[-=*_.\u2500-\u257f]{3,})?\s*$")
 
 
+#: By SIGKILL or SIGTERM: how Kubernetes ends a container that is out of memory, or whose probe keeps failing.
+_ENDED_BY_FORCE = frozenset({137, 143})
+
+
 @dataclass(frozen=True)
 class Rule:
     """A text of the log that gives the cause away."""
@@ -104,6 +108,12 @@ def explain_crash(log: str, exit_code: int | None, command: str) -> Failure:
     if exit_code == 127:
         summary = f"the command '{command}' was not found (exit code 127)"
         remedy = f"Add a line `{command}: ...` to the `Procfile` at the top of the repository."
+    elif exit_code in _ENDED_BY_FORCE:
+        summary = f"the web process was ended by force (exit code {exit_code})"
+        remedy = (
+            "It has to listen on 0.0.0.0, on the port in $PORT, soon after its start, and to make do with the "
+            "memory that Toolforge gives it."
+        )
     else:
         code = "" if exit_code is None else f" (exit code {exit_code})"
         summary = f"the web process exited right after its start{code}"

@@ -22,6 +22,11 @@ class Failure:
     excerpt: str = ""
 
 
+def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview`.") -> Failure:
+    """A failure that is Toolforge's, or the account's, and must not be read as one of the commit."""
+    return Failure(stage="toolforge", summary=summary, remedy=f"This is no fault of the commit. {remedy}")
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """One smoke check's answer."""
@@ -60,7 +65,9 @@ class BuildAwaited:
 
 @dataclass(frozen=True)
 class BuildGoesOn:
-    """The build has not ended."""
+    """The build has not ended; it may not even have begun."""
+
+    has_begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,11 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class JobNotReady:
-    """The job does not serve yet; `reason` in jobs-api's words."""
+    """The job does not serve yet; `reason` in jobs-api's words. Its process may not even have been begun."""
 
     reason: str
     excerpt: str = ""
+    has_begun: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import singledispatch
 
 from orchestrator import outcome as out
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import Failure
+from orchestrator.outcome import Failure, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
 
 
@@ -126,16 +126,22 @@ def _(outcome: out.BuildAwaited, deployment: Deployment, scene: Scene) -> Deploy
 
 @_apply.register
 def _(outcome: out.BuildGoesOn, deployment: Deployment, scene: Scene) -> Deployment:
-    if _is_over(deployment, scene, scene.patience.build_seconds):
-        return _fail(deployment, _build_took_too_long(scene.patience), scene)
-    return _later(deployment, scene)
+    if not _is_over(deployment, scene, scene.patience.build_seconds):
+        return _later(deployment, scene)
+    if not outcome.has_begun:
+        failure = toolforge_failed(
+            f"Toolforge did not begin the build within {_minutes(scene.patience.build_seconds)}"
+        )
+        return _fail(deployment, failure, scene)
+    return _fail(deployment, _build_took_too_long(scene.patience), scene)
 
 
 @_apply.register
 def _(outcome: out.BuildVanished, deployment: Deployment, scene: Scene) -> Deployment:
-    if _is_over(deployment, scene, scene.patience.build_seconds):
-        return _fail(deployment, _build_took_too_long(scene.patience), scene)
-    return replace(deployment, step=Step.START_BUILD, build_id=None, due_at=scene.now)
+    # A build that is started anew has its own time: what counts is how long it has gone on in all.
+    if scene.now - deployment.since > scene.patience.build_seconds:
+        return _fail(deployment, toolforge_failed("Toolforge lost the build again and again"), scene)
+    return _later(replace(deployment, step=Step.START_BUILD, build_id=None), scene)
 
 
 @_apply.register
@@ -167,15 +173,19 @@ def _(outcome: out.JobStarted, deployment: Deployment, scene: Scene) -> Deployme
 def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deployment:
     if not _is_over(deployment, scene, scene.patience.start_seconds):
         return _later(replace(deployment, ready_since=None), scene)
+    if not outcome.has_begun:
+        return _fail(
+            deployment, toolforge_failed(f"Toolforge did not start the job: {outcome.reason}"), scene
+        )
     return _fail(deployment, _job_was_not_ready(scene.patience, outcome.reason, outcome.excerpt), scene)
 
 
 @_apply.register
 def _(outcome: out.JobVanished, deployment: Deployment, scene: Scene) -> Deployment:
-    if _is_over(deployment, scene, scene.patience.start_seconds):
-        return _fail(deployment, _job_was_not_ready(scene.patience, "it vanished", ""), scene)
+    if scene.now - deployment.since > scene.patience.start_seconds:
+        return _fail(deployment, toolforge_failed("Toolforge lost the job again and again"), scene)
     again = Step.START_CANDIDATE if deployment.step is Step.WATCH_CANDIDATE else Step.PUBLISH
-    return replace(deployment, step=again, ready_since=None, due_at=scene.now)
+    return _later(replace(deployment, step=again, ready_since=None), scene)
 
 
 @_apply.register
@@ -231,12 +241,8 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
     if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
         deployment = unsure(deployment, scene.now)
     if deployment.is_pending and _is_over(deployment, scene, scene.patience.outage_seconds):
-        minutes = round(scene.patience.outage_seconds / 60)
-        failure = Failure(
-            stage="toolforge",
-            summary=f"Toolforge could not be used for {minutes} minutes: {outcome.reason}",
-            remedy="This is no fault of the commit. Try again later with `/preview`.",
-        )
+        lasted = _minutes(scene.patience.outage_seconds)
+        failure = toolforge_failed(f"Toolforge could not be used for {lasted}: {outcome.reason}")
         if deployment.step is Step.ROLL_BACK:
             # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
             return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
@@ -267,10 +273,14 @@ def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:
     return scene.now - deployment.step_since > seconds
 
 
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+
+
 def _build_took_too_long(patience: Patience) -> Failure:
     return Failure(
         stage="build",
-        summary=f"the build took longer than {round(patience.build_seconds / 60)} minutes and was cancelled",
+        summary=f"the build took longer than {_minutes(patience.build_seconds)} and was cancelled",
         remedy="Look for a step that waits or downloads without end, then build it again with `/preview`.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -14,6 +15,8 @@ from worker.step import Site, kept
 #: A worker that was cut off may have asked for a build just before.
 _TAKEOVER_SECONDS = 5.0
 _RESOLVE_TRIES = 2
+#: The verdict is known: a log that drips must not hold it up for longer.
+_LOG_SECONDS = 30.0
 #: How long a cancelled build may take to end.
 CANCEL_SECONDS = 120.0
 #: No build needs more lines; a build that prints without end must not fill the memory.
@@ -78,7 +81,7 @@ def watch(site: Site) -> Outcome:
         case BuildStatus.UNKNOWN if build.has_ended:
             return _failed(site, build)
         case _:
-            return out.BuildGoesOn()
+            return out.BuildGoesOn(has_begun=build.status is not BuildStatus.PENDING)
 
 
 def _failed(site: Site, build: Build) -> Outcome:
@@ -90,8 +93,13 @@ def _log(site: Site, build: Build) -> KeptLog:
     """The build's log; what of it arrived when the stream breaks. The verdict does not depend on it."""
 
     def lines() -> Iterator[str]:
+        deadline = time.monotonic() + _LOG_SECONDS
         try:
-            yield from islice(site.account.build_log(build.id), _LINES)
+            for line in islice(site.account.build_log(build.id), _LINES):
+                yield line
+                if time.monotonic() > deadline:
+                    yield "[toolforge-preview] the rest of the log took too long to arrive"
+                    return
         except ToolforgeError as error:
             yield f"[toolforge-preview] the rest of the log could not be read: {error}"
 

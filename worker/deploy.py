@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator import outcome as out
 from orchestrator.diagnosis import excerpt, explain_crash
 from orchestrator.markdown import plain
-from orchestrator.outcome import Failure, Outcome
+from orchestrator.outcome import Failure, Outcome, toolforge_failed
 from orchestrator.preview import State
 from orchestrator.toolforge import BadRequest, Gone, Job, JobSpec, ToolforgeError
 from worker.step import PUBLISHED_JOB, Site, kept
@@ -13,6 +13,8 @@ from worker.step import PUBLISHED_JOB, Site, kept
 _LOG_LINES = 500
 #: Toolforge gathers the logs of jobs with some delay.
 _LOG_LAG_SECONDS = 15.0
+#: jobs-api's first words about a job whose process was not even begun.
+_NOT_BEGUN = ("scheduling", "initializing", "Unable to start, out of quota", "Failed retrieving status")
 
 
 def start_candidate(site: Site) -> Outcome:
@@ -34,6 +36,11 @@ def _put(site: Site, name: str, *, publish: bool) -> Outcome:
         if "No such image" in str(error):
             # jobs-api says so, too, when it cannot reach the image registry for a moment.
             return out.NotNow(str(error))
+        if "already in use by another public job or webservice" in str(error):
+            # Before its lease the account had no job, so it is a webservice, which only people can stop.
+            summary = f"the dev account's address is taken: {error}"
+            remedy = f"Operators have to run `toolforge webservice stop` as tool `{site.account.tool}`."
+            return out.StageFailed(toolforge_failed(summary, remedy))
         return out.StageFailed(
             Failure(
                 stage="start",
@@ -74,7 +81,8 @@ def _watch(site: Site, name: str) -> Outcome:
     if job.is_ready:
         return out.JobReady()
     is_late = site.now - site.deployment.step_since > site.settings.start_seconds
-    return out.JobNotReady(job.reason, excerpt(plain("\n".join(_log(site, name)))) if is_late else "")
+    last_words = excerpt(plain("\n".join(_log(site, name)))) if is_late else ""
+    return out.JobNotReady(job.reason, last_words, has_begun=not job.reason.startswith(_NOT_BEGUN))
 
 
 def _crashed(site: Site, job: Job) -> Outcome:

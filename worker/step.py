@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import PreviewError
-from orchestrator.outcome import Failure, KeptLog
+from orchestrator.outcome import KeptLog
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.settings import Settings
@@ -44,13 +44,6 @@ class Site:
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False
 
-    def is_over(self, seconds: float, *, spent: float) -> bool:
-        """True when the step took longer than `seconds`, the `spent` ones of this look included.
-
-        Not right after an outage: ``progress.apply`` begins to count anew then.
-        """
-        return self.deployment.attempts == 0 and self.now - self.deployment.step_since + spent > seconds
-
 
 def kept(lines: Iterable[str], limit_bytes: int) -> KeptLog:
     """The end of a log, at most `limit_bytes` long; of the lines before it nothing is kept in memory."""
@@ -64,8 +57,3 @@ def kept(lines: Iterable[str], limit_bytes: int) -> KeptLog:
             size -= len(end.popleft()) + 1
             is_truncated = True
     return KeptLog(b"\n".join(end).decode("utf-8", "ignore"), is_truncated)
-
-
-def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview`.") -> Failure:
-    """A failure that is Toolforge's, or the account's, and must not be read as one of the commit."""
-    return Failure(stage="toolforge", summary=summary, remedy=f"This is no fault of the commit. {remedy}")

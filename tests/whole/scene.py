@@ -16,6 +16,8 @@ from orchestrator.preview import Deployment
 from orchestrator.report import STATUS_NAME
 
 _numbers = itertools.count(1)
+#: How the timeline names the account that a deployment was given.
+_BUILT_ON = "builds on "
 
 #: A tool without dependencies, so that building it takes no time.
 SERVER = """
@@ -55,14 +57,18 @@ class Scene:
         files: dict[str, str | bytes | None] | None = None,
         *,
         checks: tuple[tuple[str, int | None], ...] = (),
+        beside: MergeRequest | None = None,
     ) -> MergeRequest:
-        """A merge request in a connected project of its own."""
+        """A merge request in a connected project of its own, or in that of another one."""
         seeder = self.stack.seeder
-        project = seeder.project(f"tool-{next(_numbers)}")
-        seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
-        connect(self.stack, project.path, checks)
-        seeder.push_to_branch(project, "change", files or server(), "A change")
-        merge_request = seeder.open_merge_request(project, "change", "A change")
+        number = next(_numbers)
+        project = beside.project if beside else seeder.project(f"tool-{number}")
+        if beside is None:
+            seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+            connect(self.stack, project.path, checks)
+        branch = f"change-{number}" if beside else "change"
+        seeder.push_to_branch(project, branch, files or server(), "A change")
+        merge_request = seeder.open_merge_request(project, branch, "A change")
         self._opened.append(merge_request)
         return merge_request
 
@@ -97,10 +103,17 @@ class Scene:
         sha = sha or merge_request.sha
         view = verdict_on(self.stack, merge_request.project.path, merge_request.iid, sha, seconds=90.0)
         assert view.newest is not None
-        wait_for("GitLab to be told", lambda: self._is_told(view.preview.id), seconds=30.0)
+        wait_for("GitLab to be told", lambda: self.is_told(view.preview.id), seconds=30.0)
         return view.newest
 
-    def _is_told(self, preview_id: int) -> bool:
+    def accounts(self, merge_request: MergeRequest) -> list[str]:
+        """Every account it was built on, the first one first."""
+        view = self.stack.parts.views.preview(merge_request.project.path, merge_request.iid)
+        sentences = [event.why for event in view.events] if view else []
+        return [why.removeprefix(_BUILT_ON) for why in sentences if why.startswith(_BUILT_ON)]
+
+    def is_told(self, preview_id: int) -> bool:
+        """Whether GitLab knows all that there is to say about the preview."""
         with self.stack.parts.store.read() as tx:
             return not any(
                 due.id == preview_id for due in tx.due(time.time() + 3600, limit=1000) if due.kind == "report"
