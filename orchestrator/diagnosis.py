@@ -111,8 +111,8 @@ def explain_crash(log: str, exit_code: int | None, command: str) -> Failure:
     elif exit_code in _ENDED_BY_FORCE:
         summary = f"the web process was ended by force (exit code {exit_code})"
         remedy = (
-            "It has to listen on 0.0.0.0, on the port in $PORT, soon after its start, and to make do with the "
-            "memory that Toolforge gives it."
+            "It has to listen on 0.0.0.0, on the port in $PORT, soon after its start, and to make do with "
+            "the memory that Toolforge gives it."
         )
     else:
         code = "" if exit_code is None else f" (exit code {exit_code})"

@@ -271,9 +271,7 @@ _json = st.recursive(
     max_leaves=12,
 )
 #: The server outlives the examples on purpose: each is judged by what it added.
-_often = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_often
