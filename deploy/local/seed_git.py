@@ -68,7 +68,9 @@ def _without_tokens(text: str) -> str:
 
 
 def copy_over(source: Path, tree: Path) -> None:
-    shutil.copytree(source, tree, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
+    # Not with their old times: git takes a file of the same size and times for unchanged.
+    ignored = shutil.ignore_patterns("__pycache__", ".git")
+    shutil.copytree(source, tree, dirs_exist_ok=True, ignore=ignored, copy_function=shutil.copy)
 
 
 def put(tree: Path, path: str, content: str | bytes | None) -> None:

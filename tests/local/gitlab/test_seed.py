@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.local import seed
+from deploy.local import seed, seed_git
 from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import Seeder, SeedError
 from tests.local.gitlab.world import git
@@ -149,3 +150,15 @@ def test_samples_describe_themselves() -> None:
         sample = seed.load_sample(name)
         assert sample.main.is_dir()
         assert sample.change.is_dir()
+
+
+def test_a_change_of_the_same_size_and_age_is_a_change_all_the_same(tmp_path: Path) -> None:
+    for folder, text in (("before", "3.13\n"), ("after", "3.14\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ".python-version").write_text(text)
+        os.utime(tmp_path / folder / ".python-version", (1_700_000_000, 1_700_000_000))
+    with seed_git.worktree() as tree:
+        for folder in ("before", "after"):
+            seed_git.copy_over(tmp_path / folder, tree)
+            seed_git.commit(tree, folder)
+        assert seed_git.git(tree, "diff", "--name-only", "HEAD^", "HEAD") == ".python-version"
