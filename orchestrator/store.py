@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -55,7 +56,11 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        # SQLite has one writer at a time, and who waits for it sleeps for growing times: threads of one
+        # process take turns here, and are woken at once.
+        self._turn: AbstractContextManager[object] = nullcontext()
         if url.startswith("sqlite"):
+            self._turn = threading.Lock()
             self.engine = create_engine(url)
             _prepare_sqlite(self.engine)
         else:
@@ -65,7 +70,11 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Tx]:
         """A transaction that commits when the block ends well."""
-        with self.engine.connect().execution_options(for_writing=True) as connection, connection.begin():
+        with (
+            self._turn,
+            self.engine.connect().execution_options(for_writing=True) as connection,
+            connection.begin(),
+        ):
             yield Tx(connection)
 
     @contextmanager
