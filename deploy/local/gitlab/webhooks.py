@@ -54,8 +54,8 @@ class Webhooks:
 
     async def start(self) -> None:
         """Open the client, and send again what was under way when the server last ended."""
-        # A connection for each delivery, as GitLab does: one that is kept can be closed by the receiver in the
-        # very moment in which it is used again, and the delivery would be lost.
+        # A connection for each delivery, as GitLab does: one that is kept can be closed by the receiver
+        # in the very moment in which it is used again, and the delivery would be lost.
         connector = aiohttp.TCPConnector(limit=100, force_close=True)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         for delivery in self._lab.store.deliveries:
