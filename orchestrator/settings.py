@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -190,7 +191,7 @@ class Settings(BaseSettings):
     @property
     def user_agent(self) -> str:
         """The service's name and a contact."""
-        return f"toolforge-preview/0.1 ({self.contact})"
+        return f"toolforge-preview/{version('toolforge-preview')} ({self.contact})"
 
     def policy(self) -> Policy:
         """What the pure parts need of it."""

@@ -1,201 +1,229 @@
 """Toolforge's builds-api, jobs-api, envvars-api and logs-api, as one account sees them.
 
-Stands on ``toolforge_weld``'s client. Answers become small typed objects: unknown fields are ignored, missing
-ones are normal, unknown words become ``unknown``. What goes wrong becomes one of the errors below, each named
-by what the caller can do.
-
-::
-
-    ToolforgeError
-    ├── Busy (TryLater)         429 or 5xx: do less, later
-    │   └── TooManyBuilds       the account's parallel builds are used up
-    ├── Unreachable (TryLater)  the request was not served; nothing happened
-    ├── AnswerLost (TryLater)   the request may have been served: look before repeating
-    ├── BadRequest              the API's own words say what is wrong with it
-    ├── NotAllowed              the credentials were refused
-    ├── Gone                    there is no such build, job or envvar
-    └── AlreadySo               409: it has ended, or exists, already
+Stands on ``toolforge_weld``'s client for the session and its certificate, but reads the answers itself: weld
+prints what they say, and reads them without bound. What comes back, and what goes wrong, is in
+:mod:`orchestrator.toolforge_answers`. Endpoints, waits and oddities are those of the services' descriptions
+and of the sources of builds-api, jobs-api and Toolforge's command-line clients.
 """
 
 from __future__ import annotations
 
-import json
+import logging
+import random
 import re
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
+import urllib3
 from toolforge_weld.api_client import ToolforgeClient
 from toolforge_weld.kubernetes_config import Kubeconfig
 
-from orchestrator.credentials import Certificate, find_certificate
-from orchestrator.errors import PreviewError, TryLater
+from orchestrator.credentials import Certificate, expires_soon, find_certificate
+from orchestrator.toolforge_answers import (
+    AlreadySo,
+    AnswerLost,
+    Api,
+    BadRequest,
+    Build,
+    BuildStatus,
+    Busy,
+    Gone,
+    Health,
+    Job,
+    JobImage,
+    JobQuota,
+    JobSpec,
+    NewBuild,
+    NotAllowed,
+    QuotaFull,
+    StoreUse,
+    ToolforgeError,
+    TooManyBuilds,
+    Unreachable,
+    lines_of,
+    listed,
+    log_line,
+    named_error,
+    parse_build,
+    parse_envvar_names,
+    parse_health,
+    parse_images,
+    parse_job,
+    parse_job_log,
+    parse_job_quotas,
+    parse_new_build,
+    parse_object,
+    parse_store_use,
+    warnings_in,
+)
 
-#: Connect and read timeouts in seconds; job deletion may take 30 s and a build's start waits for git.
-_TIMEOUT = (5.0, 60.0)
-#: builds-api sends nothing for up to ten minutes while a followed build has not started.
-_LOG_TIMEOUT = (5.0, 60.0)
-_BYTES = {"B": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+__all__ = [
+    "AccountClient",
+    "AlreadySo",
+    "AnswerLost",
+    "Api",
+    "BadRequest",
+    "Build",
+    "BuildStatus",
+    "Busy",
+    "Gone",
+    "Health",
+    "Job",
+    "JobImage",
+    "JobQuota",
+    "JobSpec",
+    "NewBuild",
+    "NotAllowed",
+    "QuotaFull",
+    "StoreUse",
+    "TooManyBuilds",
+    "Toolforge",
+    "ToolforgeError",
+    "Unreachable",
+    "Waits",
+]
 
+log = logging.getLogger(__name__)
 
-class ToolforgeError(PreviewError):
-    """Toolforge did not do what it was asked for."""
-
-
-class Busy(ToolforgeError, TryLater):
-    """Toolforge asks for less, or is broken just now."""
-
-
-class TooManyBuilds(Busy):
-    """The account runs as many builds as Toolforge allows."""
-
-
-class Unreachable(ToolforgeError, TryLater):
-    """Toolforge could not be reached; nothing happened."""
-
-
-class AnswerLost(ToolforgeError, TryLater):
-    """The answer did not arrive; the effect may have happened."""
-
-
-class BadRequest(ToolforgeError):
-    """Toolforge says that the request is wrong."""
-
-
-class NotAllowed(ToolforgeError):
-    """Toolforge refused the account's credentials."""
-
-
-class Gone(ToolforgeError):
-    """Toolforge does not know it, or not any more."""
-
-
-class AlreadySo(ToolforgeError):
-    """It has ended, or exists, already."""
-
-
-class BuildStatus(StrEnum):
-    """builds-api's words, without their prefix."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILURE = "failure"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    #: Also what a live build can say for a moment.
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Build:
-    """A build of the account."""
-
-    id: str
-    status: BuildStatus
-    message: str
-    has_ended: bool
-    image_name: str
-    resolved_ref: str
-    destination_image: str
-
-    @property
-    def image(self) -> str | None:
-        """The image by its digest, None before there is one."""
-        return self.destination_image if "@sha256:" in self.destination_image else None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the account."""
-
-    name: str
-    #: A process runs, its probe passes, and it is what was configured.
-    is_ready: bool
-    #: How often it was restarted after it exited.
-    restarts: int
-    exit_code: int | None
-    #: jobs-api's own words for its state.
-    reason: str
-
-    @property
-    def has_crashed(self) -> bool:
-        """True when its process exited at least once."""
-        return self.restarts > 0 or self.exit_code is not None
+_T = TypeVar("_T")
+_DAY_SECONDS = 86400.0
+#: No answer but a log is longer.
+_ANSWER_BYTES = 32 * 2**20
+#: A request that has lasted this long is not repeated: the caller has other things to do.
+_REPEAT_SECONDS = 10.0
+_CHUNK_BYTES = 4096
+_JITTER = random.SystemRandom()
+#: TLS failures by which the other side says that it does not accept our certificate.
+_CERTIFICATE_ALERT = re.compile(
+    r"alert (bad certificate|certificate|unknown ca|unsupported certificate|access denied)", re.IGNORECASE
+)
+#: Failures before anything was sent.
+_NOT_SENT = re.compile(
+    r"NewConnectionError|NameResolutionError|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER"
+)
 
 
 @dataclass(frozen=True)
-class StoreUse:
-    """How full the account's image store is, in bytes."""
+class Waits:
+    """How long what may take, in seconds."""
 
-    used: int
+    connect: float = 5.0
+    #: Without a byte of an answer: deleting a job may take 30, a build's start waits for git.
+    read: float = 60.0
+    #: Without a byte of a followed log: builds-api waits ten minutes for a start, and nginx hangs up then.
+    followed: float = 660.0
+    #: For the whole of an answer that is no log.
+    answer: float = 120.0
+    #: Before each repetition of what may be repeated; up to half of it is taken off at random.
+    pauses: tuple[float, ...] = (0.2, 0.8)
 
 
-@dataclass(frozen=True)
-class JobSpec:
-    """A continuous job; `image` carries its digest."""
+_WAITS = Waits()
 
-    name: str
-    image: str
-    command: str
-    port: int
-    publish: bool
 
-    def body(self) -> dict[str, Any]:
-        """The request's body: only what is set, since jobs-api refuses keys and nulls it does not know."""
-        body: dict[str, Any] = {
-            "name": self.name,
-            "imagename": self.image,
-            "cmd": self.command,
-            "job_type": "continuous",
-            "port": self.port,
-            # What runs is a stranger's code: it must not see the tool's home with its credentials.
-            "mount": "none",
-        }
-        if self.publish:
-            body["publish"] = "/"
-        return body
+@dataclass
+class _Shelf:
+    """The clients of one account that nobody uses, all with the same certificate."""
+
+    key: object
+    #: When the certificate ends, in seconds since 1970.
+    not_after: float
+    idle: list[AccountClient] = field(default_factory=list)
 
 
 class Toolforge:
     """All accounts of the pool at one gateway.
 
-    `ca_file` None means the system's authorities; certificates are always verified.
+    `ca_file` None means the system's authorities; the gateway's certificate is always verified. `clock` tells
+    the time of day.
     """
 
-    def __init__(self, gateway_url: str, *, user_agent: str, ca_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        gateway_url: str,
+        *,
+        user_agent: str,
+        ca_file: Path | None = None,
+        waits: Waits = _WAITS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._gateway_url = gateway_url
         self._user_agent = user_agent
         self._ca_file = ca_file
-        self._idle: dict[object, list[AccountClient]] = {}
+        self._waits = waits
+        self._clock = clock
+        self._shelves: dict[str, _Shelf] = {}
+        self._lock = threading.Lock()
+        self._warned: set[tuple[float, str, str]] = set()
 
     @contextmanager
     def account(self, tool: str, credentials: Mapping[str, str]) -> Iterator[AccountClient]:
         """A client of one account, for the caller alone: a session must not be shared between threads.
 
-        Connections are kept for the next caller, until the certificate's files change. Raises
-        :class:`BadInput` when they cannot be read.
+        Connections are kept for the next caller, until the certificate changes. Raises :class:`BadInput` when
+        it cannot be read or used.
         """
         certificate = find_certificate(tool, credentials)
-        idle = self._idle.setdefault((tool, certificate, certificate.fingerprint()), [])
+        shelf = self._shelf(tool, certificate)
+        if expires_soon(shelf.not_after, self._clock()):
+            end = datetime.fromtimestamp(shelf.not_after, UTC)
+            self._warn(tool, f"its certificate ends on {end:%Y-%m-%d}: renew it")
         try:
-            client = idle.pop()
+            client = shelf.idle.pop()
         except IndexError:
             client = self._connect(tool, certificate)
         try:
             yield client
         finally:
-            idle.append(client)
+            self._put_back(shelf, client)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
-        for clients in self._idle.values():
-            while clients:
-                clients.pop().close()
+        with self._lock:
+            shelves, self._shelves = list(self._shelves.values()), {}
+        for shelf in shelves:
+            _close_all(shelf)
+
+    def _shelf(self, tool: str, certificate: Certificate) -> _Shelf:
+        """The account's shelf; a new one, and the old connections closed, when the certificate changed."""
+        key = (certificate, certificate.fingerprint())
+        with self._lock:
+            old = self._shelves.get(tool)
+        if old is not None and old.key == key:
+            return old
+        new = _Shelf(key, certificate.not_after())
+        certificate.check()
+        with self._lock:
+            old = self._shelves.get(tool)
+            self._shelves[tool] = new
+        if old is not None:
+            _close_all(old)
+        return new
+
+    def _put_back(self, shelf: _Shelf, client: AccountClient) -> None:
+        with self._lock:
+            is_current = self._shelves.get(client.tool) is shelf
+            if is_current:
+                shelf.idle.append(client)
+        if not is_current:
+            client.close()
+
+    def _warn(self, tool: str, words: str) -> None:
+        """Log a warning about an account, the same one once a day."""
+        day = self._clock() // _DAY_SECONDS
+        with self._lock:
+            self._warned = {warned for warned in self._warned if warned[0] == day}
+            is_new = (day, tool, words) not in self._warned
+            self._warned.add((day, tool, words))
+        if is_new:
+            log.warning("Toolforge account %s: %s", tool, words)
 
     def _connect(self, tool: str, certificate: Certificate) -> AccountClient:
         kubeconfig = Kubeconfig(
@@ -209,45 +237,64 @@ class Toolforge:
         # weld switches verification off when there is no ca_file, and the environment could undo either.
         client.session.verify = str(self._ca_file) if self._ca_file else True
         client.session.trust_env = False
-        return AccountClient(client, tool)
+        return AccountClient(client, tool, self._waits, lambda words: self._warn(tool, words))
+
+
+def _close_all(shelf: _Shelf) -> None:
+    while shelf.idle:
+        shelf.idle.pop().close()
 
 
 class AccountClient:
-    """Toolforge as tool `tool` sees it."""
+    """Toolforge as tool `tool` sees it. What the APIs warn of goes to `warn`."""
 
-    def __init__(self, client: ToolforgeClient, tool: str) -> None:
+    def __init__(self, client: ToolforgeClient, tool: str, waits: Waits, warn: Callable[[str], None]) -> None:
         self._client = client
+        self._waits = waits
+        self._warn = warn
         self.tool = tool
 
     def close(self) -> None:
         """Close the connections."""
         self._client.session.close()
 
+    def health(self, api: Api) -> Health:
+        """What one of the APIs says of itself; a builds-api that is not ready is :class:`Busy`."""
+        return parse_health(self._call("GET", f"/{api}/v1/healthz"))
+
     # --- builds-api -----------------------------------------------------------------------------------
 
-    def start_build(self, *, source_url: str, ref: str, image_name: str) -> tuple[str, str]:
-        """Start a build of `ref` (a full ref name: a commit does not resolve); returns its id and commit.
+    def start_build(self, *, source_url: str, ref: str, image_name: str) -> NewBuild:
+        """Start a build of `ref` (a full ref name: a commit does not resolve).
 
         Not safe to repeat: after :class:`AnswerLost` look for `image_name` in :meth:`builds`.
         """
         body = {"source_url": source_url, "ref": ref, "image_name": image_name}
-        new = _mapping(self._call("POST", self._builds(), json=body).get("new_build"))
-        return _text(new.get("name")), _text(new.get("resolved_ref"))
+        return parse_new_build(self._call("POST", self._builds(), body=body))
 
     def builds(self) -> list[Build]:
         """All builds that builds-api still knows, the newest first."""
-        return [_build(item) for item in _items(self._call("GET", self._builds()).get("builds"))]
+        return [parse_build(item) for item in listed(self._call("GET", self._builds()), "builds")]
 
     def build(self, build_id: str) -> Build:
         """One build; :class:`Gone` when builds-api has pruned it."""
-        return _build(self._call("GET", self._builds(build_id)).get("build"))
+        return parse_build(self._call("GET", self._builds(build_id)).get("build"))
 
-    def build_log(self, build_id: str) -> Iterator[str]:
-        """The lines of a build's log so far, ``[container] time text``, colours included."""
-        path = f"{self._builds(build_id)}/logs?follow=false"
-        with _errors_named("GET"):
-            for raw in self._client.get_raw_lines(path, timeout=_LOG_TIMEOUT):
-                line = _log_line(raw)
+    def latest_build(self) -> Build:
+        """The newest build; :class:`Gone` when there is none."""
+        return parse_build(self._call("GET", f"{self._builds()}/latest").get("build"))
+
+    def build_log(self, build_id: str, *, follow: bool = False) -> Iterator[str]:
+        """The lines of a build's log so far, ``[container] time text``, colours included.
+
+        With `follow` those to come, too; the first may take ten minutes. That they end does not say how the
+        build ended. Closing the iterator closes the connection; another begins with the first line again.
+        """
+        path = f"{self._builds(build_id)}/logs?follow={str(follow).lower()}"
+        wait = self._waits.followed if follow else self._waits.read
+        with _errors_named("GET"), self._repeated("GET", lambda: self._open("GET", path, wait)) as response:
+            for raw in lines_of(_chunks(response)):
+                line = log_line(raw)
                 if line is not None:
                     yield line
 
@@ -261,12 +308,7 @@ class AccountClient:
 
     def store_use(self) -> StoreUse:
         """How full the image store is."""
-        quota = _mapping(self._call("GET", f"/builds/v1/tool/{self.tool}/quotas").get("quota"))
-        for category in _items(quota.get("categories")):
-            for item in _items(category.get("items")):
-                if item.get("name") == "Storage":
-                    return StoreUse(parse_bytes(_text(item.get("used"))))
-        raise Busy("builds-api named no storage quota")
+        return parse_store_use(self._call("GET", f"/builds/v1/tool/{self.tool}/quotas"))
 
     def delete_images(self) -> None:
         """Delete all images of the account. May fail half way; safe to repeat."""
@@ -278,42 +320,61 @@ class AccountClient:
 
     # --- jobs-api -------------------------------------------------------------------------------------
 
-    def put_job(self, spec: JobSpec) -> None:
-        """Create the job, or make the one of that name so. Safe to repeat."""
-        self._call("PATCH", self._jobs(), json=spec.body())
+    def put_job(self, spec: JobSpec) -> bool:
+        """Create the job, or make the one of that name so; False when it was so already. Safe to repeat."""
+        return self._call("PATCH", self._jobs(), body=spec.body()).get("job_changed") is not False
 
     def jobs(self) -> list[Job]:
         """All jobs of the account."""
-        return [_job(item) for item in _items(self._call("GET", self._jobs()).get("jobs"))]
+        return [parse_job(item) for item in listed(self._call("GET", self._jobs()), "jobs")]
 
     def job(self, name: str) -> Job:
         """One job; :class:`Gone` when there is none of that name."""
-        return _job(self._call("GET", self._jobs(name)).get("job"))
+        return parse_job(self._call("GET", self._jobs(name)).get("job"))
+
+    def restart_job(self, name: str) -> None:
+        """Restart one job; comes back before it is up again."""
+        self._call("POST", f"{self._jobs(name)}/restart")
 
     def delete_job(self, name: str) -> None:
         """Delete one job; may take 30 seconds. Gone already is fine."""
         self._call("DELETE", self._jobs(name), fine=(Gone,))
 
+    def delete_all_jobs(self) -> None:
+        """Delete every job of the account; may take 30 seconds."""
+        self._call("DELETE", self._jobs())
+
     def job_log(self, name: str, *, lines: int) -> list[str]:
-        """The newest lines of a job's log, the oldest first; empty when nothing has arrived yet."""
-        path = f"/logs/v1/tool/{self.tool}/job/{name}/logs?direction=newest_first&lines={lines}"
-        try:
-            data = _mapping(self._call("GET", path).get("data"))
-        except Gone:
-            return []
-        return [_text(entry.get("message")) for entry in reversed(_items(data.get("logs")))]
+        """The newest lines of a job's log, the oldest first; empty when nothing has arrived yet.
+
+        From logs-api, as Toolforge's own client; one page of it, which is 500 lines.
+        """
+        path = f"/logs/v1/tool/{self.tool}/job/{_safe(name)}/logs?direction=newest_first&lines={lines}"
+        return parse_job_log(self._call("GET", path, fine=(Gone,)))
+
+    def job_quotas(self) -> list[JobQuota]:
+        """The limits of the account's jobs."""
+        return parse_job_quotas(self._call("GET", f"/jobs/v1/tool/{self.tool}/quotas"))
+
+    def job_images(self) -> list[JobImage]:
+        """The images that a job may run: Toolforge's, and those of the account that have a tag."""
+        return parse_images(self._call("GET", f"/jobs/v1/tool/{self.tool}/images"))
 
     # --- envvars-api ----------------------------------------------------------------------------------
 
+    def set_envvar(self, name: str, value: str) -> None:
+        """Create or overwrite one envvar; jobs see it at their next start. Safe to repeat."""
+        body = {"name": name, "value": value}
+        self._call("POST", f"/envvars/v1/tool/{self.tool}/envvars", body=body)
+
     def envvars(self) -> list[str]:
         """The names of the account's envvars, those that Toolforge itself sets left out."""
-        answer = self._call("GET", f"/envvars/v1/tool/{self.tool}/envvars")
-        names = [_text(item.get("name")) for item in _items(answer.get("envvars"))]
+        names = parse_envvar_names(self._call("GET", f"/envvars/v1/tool/{self.tool}/envvars"))
         return [name for name in names if not name.startswith("TOOL_")]
 
     def delete_envvar(self, name: str) -> None:
         """Delete one envvar. Gone already is fine."""
-        self._call("DELETE", f"/envvars/v1/tool/{self.tool}/envvars/{name}", fine=(Gone,))
+        self._call("DELETE", f"/envvars/v1/tool/{self.tool}/envvars/{_safe(name)}", fine=(Gone,))
 
     # --- within ---------------------------------------------------------------------------------------
 
@@ -324,164 +385,86 @@ class AccountClient:
         return f"/jobs/v1/tool/{self.tool}/jobs" + (f"/{_safe(name)}" if name is not None else "")
 
     def _call(
-        self, method: str, path: str, *, fine: tuple[type[ToolforgeError], ...] = (), **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        fine: tuple[type[ToolforgeError], ...] = (),
     ) -> Mapping[str, Any]:
-        verb = getattr(self._client, method.lower())
         try:
-            with _errors_named(method):
-                return _mapping(verb(path, display_messages=False, timeout=_TIMEOUT, **kwargs))
+            answer = self._repeated(method, lambda: self._answer(method, path, body))
         except fine:
             return {}
+        for words in warnings_in(answer):
+            self._warn(words)
+        return answer
+
+    def _repeated(self, method: str, attempt: Callable[[], _T]) -> _T:
+        """Attempt it again when nothing happened, which is so for every GET that failed; never a POST."""
+        begun = time.monotonic()
+        for pause in self._waits.pauses:
+            try:
+                return attempt()
+            except Unreachable:
+                if method == "POST" or time.monotonic() - begun > _REPEAT_SECONDS:
+                    raise
+            time.sleep(pause * _JITTER.uniform(0.5, 1.0))
+        return attempt()
+
+    def _answer(self, method: str, path: str, body: object) -> Mapping[str, Any]:
+        with _errors_named(method), self._open(method, path, self._waits.read, body) as response:
+            return parse_object(self._read(response))
+
+    def _open(self, method: str, path: str, wait: float, body: object = None) -> requests.Response:
+        """Send one request; its answer, not read yet, when it is a success."""
+        kwargs = self._client.make_kwargs(path, json=body, timeout=(self._waits.connect, wait))
+        with _errors_named(method):
+            response = self._client.session.request(method, stream=True, allow_redirects=False, **kwargs)
+            if 200 <= response.status_code < 300:
+                return response
+            with response:
+                status, headers = response.status_code, response.headers
+                raise named_error(method, status, headers, self._read(response))
+
+    def _read(self, response: requests.Response) -> bytes:
+        """The whole body; ValueError when it is longer, or takes longer, than any answer does."""
+        deadline = time.monotonic() + self._waits.answer
+        body = bytearray()
+        for chunk in _chunks(response):
+            body += chunk
+            if len(body) > _ANSWER_BYTES or time.monotonic() > deadline:
+                raise ValueError("an answer without end")
+        return bytes(body)
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives: requests' own way waits until each piece is full, for ever if it drips."""
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        yield chunk
 
 
 def _safe(name: str) -> str:
     """`name` as the last part of a path. An empty one would address, and delete, everything."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise BadRequest(f"'{name}' is no name of a build or job")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise BadRequest(f"'{name}' is no name of a build, job or envvar")
     return name
 
 
-class _errors_named:
-    """Turns what requests raises within the block into this module's errors."""
-
-    def __init__(self, method: str) -> None:
-        self._method = method
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, requests.HTTPError) and error.response is not None:
-            raise named_error(error.response) from None
-        if isinstance(error, requests.exceptions.SSLError) and "alert" in repr(error).lower():
-            raise NotAllowed("the gateway refused the account's certificate") from None
-        if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
-            raise Unreachable(f"Toolforge cannot be reached: {type(error).__name__}") from None
-        if isinstance(error, requests.ConnectionError) and _was_not_sent(error):
-            raise Unreachable("Toolforge cannot be reached: the connection was refused") from None
-        if isinstance(error, requests.RequestException):
-            lost = Unreachable if self._method == "GET" else AnswerLost
-            raise lost(f"Toolforge's answer did not arrive: {type(error).__name__}") from None
-        if isinstance(error, OSError):
-            raise NotAllowed(f"the account's certificate cannot be used: {type(error).__name__}") from None
+@contextmanager
+def _errors_named(method: str) -> Iterator[None]:
+    """Turns what requests and urllib3 raise within the block into named errors, without their texts."""
+    try:
+        yield
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        # requests' own errors are OSErrors, and what it lets through of others' are mostly ValueErrors.
+        raise _named(method, error) from None
 
 
-def _was_not_sent(error: requests.ConnectionError) -> bool:
-    return "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error)
-
-
-def named_error(response: requests.Response) -> ToolforgeError:
-    """The error that an answer of 400 and above stands for, with the API's own words."""
-    words = error_words(response)
-    status = response.status_code
-    if status == 400 and "certificate" in response.text[:2000].lower():
-        # The gateway's own page, before any of the APIs is asked.
+def _named(method: str, error: Exception) -> ToolforgeError:
+    if _CERTIFICATE_ALERT.search(repr(error)):
         return NotAllowed("the gateway refused the account's certificate")
-    if status in {401, 403}:
-        # builds-api says 401 for the id of a build that is not the tool's.
-        return Gone(words) if "does not exist or belong to tool" in words else NotAllowed(words)
-    if status == 404:
-        return Gone(words)
-    if status == 409:
-        return TooManyBuilds(words) if "too many builds" in words else AlreadySo(words)
-    if status == 429 or status >= 500:
-        return Busy(words, seconds=_retry_after(response))
-    return BadRequest(words)
-
-
-def error_words(response: requests.Response) -> str:
-    """What an error's body says, whichever of the APIs wrote it, in one line of at most 500 characters."""
-    try:
-        body = response.json()
-    except ValueError:
-        return f"HTTP {response.status_code} {response.reason}"
-    return " ".join("; ".join(_words(body)).split())[:500] or f"HTTP {response.status_code}"
-
-
-def _words(body: object) -> list[str]:
-    match body:
-        case str():
-            return [body]
-        case {"messages": {"error": [*words]}} | {"error": [*words]}:
-            return [_text(word) for word in words]
-        case {"message": str(word)} | {"error": str(word)} | {"detail": str(word)}:
-            return [word]
-        case {"detail": [*problems]}:
-            return [f"{problem.get('loc')}: {problem.get('msg')}" for problem in _items(problems)]
-    return []
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from builds-api's quota texts, such as ``512.34Mi`` or ``0B``; :class:`Busy` for other texts."""
-    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)(B|Ki|Mi|Gi|Ti)", text)
-    if match is None:
-        raise Busy(f"builds-api told a quota that cannot be read: {text[:40]!r}")
-    return int(float(match[1]) * _BYTES[match[2]])
-
-
-def _log_line(raw: str | bytes) -> str | None:
-    """The text of one line of a log stream; None for blanks and for lines cut in two at odd characters."""
-    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    try:
-        entry = json.loads(text) if text.strip() else None
-    except ValueError:
-        return None
-    match entry:
-        case {"line": str(line)}:
-            return line
-        case {"error": [*words]}:
-            return "[toolforge] " + "; ".join(_text(word) for word in words)
-    return None
-
-
-def _build(item: object) -> Build:
-    values = _mapping(item)
-    parameters = _mapping(values.get("parameters"))
-    word = _text(values.get("status")).removeprefix("BUILD_").lower()
-    return Build(
-        id=_text(values.get("build_id")),
-        status=BuildStatus(word) if word in set(BuildStatus) else BuildStatus.UNKNOWN,
-        message=_text(values.get("message")),
-        has_ended=bool(_text(values.get("end_time"))),
-        image_name=_text(parameters.get("image_name")),
-        resolved_ref=_text(values.get("resolved_ref")),
-        destination_image=_text(values.get("destination_image")),
-    )
-
-
-def _job(item: object) -> Job:
-    values = _mapping(item)
-    status = _mapping(values.get("status"))
-    words = [_text(word) for word in status.get("messages") or [] if isinstance(word, str)]
-    told = " ".join([*words, _text(values.get("status_short")), _text(values.get("status_long"))])
-    restarts = re.search(r"restarted \((\d+)\)", " ".join(words))
-    exit_code = re.search(r"exitcode (-?\d+)", " ".join(words))
-    is_ready = (
-        status.get("short") == "running"
-        and values.get("status_short") == "Running"
-        and status.get("up_to_date", True) is not False
-    )
-    return Job(
-        name=_text(values.get("name")),
-        is_ready=is_ready,
-        restarts=int(restarts[1]) if restarts else 0,
-        exit_code=int(exit_code[1]) if exit_code else None,
-        reason=told.strip()[:500],
-    )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _items(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    if isinstance(error, requests.ConnectTimeout) or _NOT_SENT.search(repr(error)):
+        return Unreachable(f"Toolforge cannot be reached: {type(error).__name__}")
+    kind = Unreachable if method == "GET" else AnswerLost
+    return kind(f"Toolforge's answer did not arrive: {type(error).__name__}")

@@ -186,7 +186,7 @@ def test_a_certificate_that_is_not_there_any_more_puts_the_account_away(service:
 
 def test_an_account_that_cannot_be_reached_keeps_its_deployment(service: Service) -> None:
     deployment = service.sees()
-    service.workshop.fault("cut_before", "builds.list")
+    service.workshop.fault("cut_before", "builds.list", count=3)
     waiting = service.looks(deployment)
     assert (waiting.state, waiting.attempts) == (State.BUILDING, 1)
     assert service.account().state is AccountState.LEASED

@@ -328,9 +328,7 @@ def test_an_account_that_was_never_used_is_clean(account: AccountClient) -> None
 
 def test_a_cleaning_empties_everything_and_says_how_much_there_was(account: AccountClient) -> None:
     deploy.publish(a_site(account, built(account)))
-    account._call(
-        "POST", f"/envvars/v1/tool/{account.tool}/envvars", json={"name": "SECRET_KEY", "value": "x"}
-    )
+    account.set_envvar("SECRET_KEY", "x")
     used = account.store_use().used
     assert used > 0
     outcome, seen = teardown.clean(account, lambda: None, is_late=False)

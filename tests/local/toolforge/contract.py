@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -101,6 +103,41 @@ def check(method: str, path: str, answer: requests.Response) -> None:
     content = described.get("content", {}).get("application/json")
     if content and "json" in answer.headers.get("Content-Type", ""):
         _validate(document, content["schema"], answer.json())
+
+
+def check_request(method: str, path: str, body: bytes) -> set[tuple[str, str]]:
+    """Assert that a request is as its service describes it; its operation, or none of a described service's.
+
+    envvars-api and logs-api have no description here.
+    """
+    where = folder()
+    prefix = next((p for p in PREFIXES if path.startswith(f"{p}/")), None)
+    if where is None or prefix is None:
+        return set()
+    document = _document(where / PREFIXES[prefix])
+    inner, _, query = path.removeprefix(prefix).partition("?")
+    operation = operation_of(document, method, inner)
+    assert operation is not None, "no such path and method"
+    known = {one["name"]: one["schema"] for one in operation.get("parameters", []) if one["in"] == "query"}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        assert name in known, f"no such parameter: {name}"
+        _validate(document, known[name], json.loads(value) if known[name]["type"] != "string" else value)
+    if "requestBody" in operation:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        _validate(document, schema, json.loads(body))
+    else:
+        assert body == b"", "no body is described"
+    return {(prefix, operation["operationId"])}
+
+
+def operations() -> set[tuple[str, str]]:
+    """Every operation that is described."""
+    return {
+        (prefix, operation["operationId"])
+        for prefix, name in PREFIXES.items()
+        for methods in _document(require() / name)["paths"].values()
+        for operation in methods.values()
+    }
 
 
 def _validate(document: dict[str, Any], schema: dict[str, Any], body: Any) -> None:
