@@ -33,6 +33,7 @@ from orchestrator.settings import PREFIX, Settings, load_settings
 
 _PR_SET_PDEATHSIG = 1
 _PORTS = ("redis", "web", "gitlab", "gateway", "tools", "toolforge_admin")
+_BUILDERS_QUEUES = "toolforge,teardown,clock"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 #: How long processes of a killed stack may hold their ports.
@@ -56,7 +57,8 @@ class LocalPlaces:
 class Stack:
     """A whole set-up in `state`, with `tools` dev tool accounts; a context manager.
 
-    `overrides` are settings that differ from the stack's own. Raises :class:`BadInput` when a part does not
+    `overrides` are settings that differ from the stack's own; `builders` is how many worker processes build,
+    which makes sense beside a `database_url` of a server. Raises :class:`BadInput` when a part does not
     come up, with the end of its log.
     """
 
@@ -67,11 +69,13 @@ class Stack:
         tools: Sequence[str],
         overrides: Mapping[str, Any] | None = None,
         toolforge_options: Sequence[str] = (),
+        builders: int = 1,
     ) -> None:
         self._state = state.resolve()
         self._tools = tools
         self._overrides = dict(overrides or {})
         self._toolforge_options = toolforge_options
+        self._builders = builders
         self._commands: dict[str, tuple[list[str], Mapping[str, str] | None]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -174,7 +178,8 @@ class Stack:
             [sys.executable, "-m", "gunicorn", *bind, "--no-control-socket", "web.app:create_app()"],
             environment,
         )
-        for name, queues in (("builds", "toolforge,teardown,clock"), ("gitlab", "gitlab,clock")):
+        more = [(f"builds-{number}", _BUILDERS_QUEUES) for number in range(2, self._builders + 1)]
+        for name, queues in (("builds", _BUILDERS_QUEUES), *more, ("gitlab", "gitlab,clock")):
             self._spawn(
                 f"worker-{name}",
                 [*celery, *threads, "--concurrency", "12", "--queues", queues, "--hostname", f"{name}@local"],

@@ -55,7 +55,6 @@ class Change:
         if known is not None and known.seen_at > self._as_of:
             raise Conflict("the merge request was seen later than this")
         present = self._tx.put_preview(delivery.project_id, seen, as_of=self._as_of)
-        self._tx.lock_preview(present.id)
         if not seen.is_open:
             self.stop(present, f"the merge request was {seen.state}")
             return f"stopped: the merge request was {seen.state}"
@@ -262,7 +261,6 @@ class Change:
     # --- the plan -------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        self._tx.lock_schedule()
         if not self._tx.is_anybody_waiting():
             return
         self._who = OURSELVES

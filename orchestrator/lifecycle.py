@@ -51,7 +51,7 @@ class Lifecycle:
 
         Raises :class:`Conflict` when somebody has seen it later than that, or the claim is lost.
         """
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else handles the delivery by now")
             who = str(delivery.facts.get("username") or seen.author)
@@ -67,7 +67,7 @@ class Lifecycle:
 
         `/preview` counts for the commit that the comment was written under, and for no later one.
         """
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else handles the delivery by now")
             change = Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")), as_of=as_of)
@@ -86,21 +86,21 @@ class Lifecycle:
 
         Raises :class:`BadInput` when the merge request is closed or a verdict on the commit is on its way.
         """
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=who)
             change.approve_or_redeploy(tx.preview(preview_id))
             return change.finish()
 
     def stop(self, preview_id: int, who: str, why: str, now: float) -> list[Due]:
         """Take a preview down; what it holds is cleaned and given back."""
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=who)
             change.stop(tx.preview(preview_id), why)
             return change.finish()
 
     def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:
         """Take the account of tool `name` out of use, or with `undo` back into use."""
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             account = tx.account_named(name)
             if account is None:
                 raise BadInput(
@@ -118,9 +118,8 @@ class Lifecycle:
         Dropped, and looked at again, when the deployment was changed by somebody else during the step; raises
         :class:`Conflict` when the claim is somebody else's by now.
         """
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             current = tx.deployment(before.id)
-            tx.lock_preview(current.preview_id)
             if current.version != before.version:
                 tx.drop_claim(claim)
                 if isinstance(outcome, out.NotNow) and outcome.may_have_happened:
@@ -142,7 +141,7 @@ class Lifecycle:
         bytes_seen: int | None,
     ) -> list[Due]:
         """Write down what one try at cleaning brought back, and how full the store was when it began."""
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             current = tx.account(before.id)
             if current.version != before.version:
                 tx.drop_claim(claim)
@@ -169,7 +168,7 @@ class Lifecycle:
             return tx.due(now, limit=limit)
 
     def _tidy_up(self, expired: Sequence[Preview], idle: Sequence[int], now: float) -> None:
-        with self._store.write() as tx:
+        with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=OURSELVES)
             for present in expired:
                 change.expire(present, "its time was over")

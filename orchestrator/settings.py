@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite:///toolforge-preview.db",
         repr=False,
-        description="SQLAlchemy URL of the database; it is the truth.",
+        description="SQLAlchemy URL of the database, which is the truth; see databases.md for the servers.",
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -162,9 +162,17 @@ class Settings(BaseSettings):
     @classmethod
     def _is_database(cls, value: str) -> str:
         try:
-            make_url(value).get_dialect()
+            url = make_url(value)
+            url.get_dialect().import_dbapi()
         except SQLAlchemyError:
             raise ValueError("expected SQLAlchemy's form, such as sqlite:///file.db") from None
+        except ImportError as error:
+            raise ValueError(
+                f"its driver {error.name} is not installed; toolforge-preview[mariadb] has PyMySQL, "
+                "toolforge-preview[postgresql] has psycopg"
+            ) from None
+        if url.get_backend_name() not in {"sqlite", "mysql", "mariadb", "postgresql"}:
+            raise ValueError("expected SQLite, MariaDB or PostgreSQL")
         return value
 
     @field_validator("redis_url")

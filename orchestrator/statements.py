@@ -75,11 +75,12 @@ LEASED = select(t.account.c.id).where(
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
 PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
-#: Waits until no other transaction has it.
-LOCK_PREVIEW = select(t.preview.c.id).where(t.preview.c.id == bindparam("id")).with_for_update()
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
 )
+
+#: Waits until no other transaction has it.
+LOCK_SCHEDULE = select(t.switch.c.name).where(t.switch.c.name == "schedule").with_for_update()
 
 _DEPLOYMENTS = select(t.deployment, t.preview.c.iid, t.preview.c.project_id).join(
     t.preview, t.preview.c.id == t.deployment.c.preview_id

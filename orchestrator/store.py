@@ -1,14 +1,13 @@
 """The one place that knows SQL: rows in, frozen objects out, claims and guarded writes.
 
-A transaction is short and never open while the network is spoken to. Writers on SQLite take the write lock
-when they begin, so that what they read stays true until they commit; on the other databases the guarded
-writes (id, version) do that for single rows and :meth:`Tx.lock_schedule` for the plan.
+A transaction is short and never open while the network is spoken to. Those that change the state of a
+preview, a deployment or an account run one after the other (:meth:`Store.write_alone`), so that what they
+read stays true until they commit; claims and guarded writes (id, version) need only their own row.
 """
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,21 +17,19 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Engine,
     Executable,
     Row,
     Table,
     case,
-    create_engine,
-    event,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from orchestrator import statements as sql
 from orchestrator import tables as t
+from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
@@ -58,50 +55,49 @@ class Store:
     def __init__(self, url: str) -> None:
         # SQLite has one writer at a time, and who waits for it sleeps for growing times: threads of one
         # process take turns here, and are woken at once.
-        self._turn: AbstractContextManager[object] = nullcontext()
-        if url.startswith("sqlite"):
-            self._turn = threading.Lock()
-            self.engine = create_engine(url)
-            _prepare_sqlite(self.engine)
-        else:
-            # Row locks are waited for, and what was committed meanwhile has to be seen after the wait.
-            self.engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        self._turn: AbstractContextManager[object] = threading.Lock() if is_file(url) else nullcontext()
+        self.engine = open_engine(url)
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
-        """A transaction that commits when the block ends well."""
-        with (
-            self._turn,
-            self.engine.connect().execution_options(for_writing=True) as connection,
-            connection.begin(),
-        ):
-            yield Tx(connection)
+        """A transaction that commits when the block ends well.
+
+        Raises :class:`Conflict` when another transaction was in its way; nothing is changed then.
+        """
+        options = {FOR_WRITING: True}
+        try:
+            with (
+                self._turn,
+                self.engine.connect().execution_options(**options) as connection,
+                connection.begin(),
+            ):
+                yield Tx(connection)
+        except DBAPIError as error:
+            if was_overtaken(error):
+                raise Conflict("another transaction was in the way") from error
+            raise
+
+    @contextmanager
+    def write_alone(self) -> Iterator[Tx]:
+        """The same, and no other such transaction runs beside it.
+
+        A change of state reads and writes many rows, those of other previews, too, when it plans. One at a
+        time it can neither act on what is not true any more nor wait for somebody who waits for it.
+        """
+        with self.write() as tx:
+            tx.lock_schedule()
+            yield tx
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A consistent look; nothing is written."""
-        with self.engine.connect() as connection, connection.begin():
+        options = {FOR_WRITING: False}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield Tx(connection)
 
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own guesses at BEGIN are switched off; _begin below says which kind is meant.
-        connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout = 15000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        for_writing = connection.get_execution_options().get("for_writing")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if for_writing else "BEGIN")
 
 
 class Tx:
@@ -153,17 +149,9 @@ class Tx:
         return found
 
     def lock_schedule(self) -> None:
-        """Let only one transaction at a time plan; the others wait here."""
-        if self._has_one_writer:
-            return
-        self._connection.execute(
-            select(t.switch.c.value).where(t.switch.c.name == "schedule").with_for_update()
-        )
-
-    def lock_preview(self, preview_id: int) -> None:
-        """Let only one transaction at a time change the deployments of a preview; the others wait here."""
-        if not self._has_one_writer:
-            self._connection.execute(sql.LOCK_PREVIEW, {"id": preview_id})
+        """Wait for the transaction that changes state just now; those that come later wait for this one."""
+        if not self._has_one_writer and self._connection.execute(sql.LOCK_SCHEDULE).first() is None:
+            raise NotFound("The row that changes of state are lined up by is gone from the table 'switch'.")
 
     # --- projects and previews ------------------------------------------------------------------------
 

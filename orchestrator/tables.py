@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Connection,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -16,8 +20,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.mysql import MEDIUMBLOB
+from sqlalchemy.event import listens_for
 
 metadata = MetaData(
     naming_convention={
@@ -27,6 +34,39 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+#: In characters; MariaDB's TEXT holds 64 KiB.
+_LONGEST_TEXT = 10_000
+
+
+class Words(TypeDecorator[str]):
+    """Text for people, by whomever: what a database would refuse is replaced, what is too long is cut.
+
+    A row must not be stranded by a character in an error's words.
+    """
+
+    impl: Any = String
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__(length)
+        if length is None:
+            self.impl = Text()
+        self.length = length or _LONGEST_TEXT
+
+    def process_bind_param(self, value: str | None, _: Dialect) -> str | None:
+        """The text without NUL and half characters."""
+        if value is None:
+            return None
+        return value[: self.length].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+@listens_for(Table, "before_create")
+def _compare_exactly(table: Table, connection: Connection, **_: object) -> None:
+    """On MariaDB strings are to be equal when they are the same: also in case, accents and last spaces."""
+    name = connection.dialect.name
+    if name in {"mysql", "mariadb"}:
+        table.kwargs[f"{name}_charset"] = "utf8mb4"
+        table.kwargs[f"{name}_collate"] = "utf8mb4_nopad_bin"
 
 
 def _claim_columns() -> list[Column[object]]:
@@ -61,11 +101,11 @@ preview = Table(
     Column("id", Integer, primary_key=True),
     Column("project_id", ForeignKey("project.id"), nullable=False),
     Column("iid", Integer, nullable=False),
-    Column("title", String(255), nullable=False),
-    Column("author", String(255), nullable=False),
-    Column("web_url", String(255), nullable=False),
-    Column("source_branch", String(255), nullable=False),
-    Column("target_branch", String(255), nullable=False),
+    Column("title", Words(255), nullable=False),
+    Column("author", Words(255), nullable=False),
+    Column("web_url", Words(255), nullable=False),
+    Column("source_branch", Words(255), nullable=False),
+    Column("target_branch", Words(255), nullable=False),
     Column("mr_state", String(16), nullable=False),
     Column("head_sha", String(64), nullable=False),
     # The branch lies in the project itself, where only Developers and above can push.
@@ -75,7 +115,7 @@ preview = Table(
     # Null while nothing is live.
     Column("expires_at", Double, index=True),
     # Why there is nothing live any more, for people.
-    Column("stop_reason", String(255), nullable=False),
+    Column("stop_reason", Words(255), nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("project_id", "iid"),
 )
@@ -92,7 +132,7 @@ deployment = Table(
     Column("since", Double, nullable=False),
     Column("step_since", Double, nullable=False),
     Column("trigger", String(32), nullable=False),
-    Column("actor", String(255), nullable=False),
+    Column("actor", Words(255), nullable=False),
     Column("is_bot", Boolean, nullable=False),
     Column("account_id", ForeignKey("account.id")),
     Column("fence", Integer),
@@ -117,7 +157,7 @@ account = Table(
     Column("fence", Integer, nullable=False),
     # One account a preview: the database itself refuses a second.
     Column("preview_id", ForeignKey("preview.id"), unique=True),
-    Column("reason", Text, nullable=False),
+    Column("reason", Words, nullable=False),
     Column("drain", Boolean, nullable=False),
     Column("bytes_before", BigInteger),
     # Where its credentials are found; never the credentials.
@@ -148,8 +188,8 @@ event = Table(
     Column("preview_id", Integer, index=True),
     Column("before", String(16), nullable=False),
     Column("after", String(16), nullable=False),
-    Column("who", String(255), nullable=False),
-    Column("why", Text, nullable=False),
+    Column("who", Words(255), nullable=False),
+    Column("why", Words, nullable=False),
     Index(None, "subject", "subject_id"),
 )
 
@@ -166,7 +206,7 @@ delivery = Table(
     Column("facts", JSON, nullable=False),
     Column("received_at", Double, nullable=False),
     Column("handled_at", Double),
-    Column("result", String(255), nullable=False),
+    Column("result", Words(255), nullable=False),
     *_claim_columns(),
     UniqueConstraint("project_id", "key"),
 )
@@ -177,7 +217,7 @@ report_state = Table(
     Column("preview_id", ForeignKey("preview.id"), primary_key=True),
     # What GitLab was last told: see report.Told.
     Column("told", JSON, nullable=False),
-    Column("error", Text, nullable=False),
+    Column("error", Words, nullable=False),
     *_claim_columns(),
 )
 
@@ -189,7 +229,7 @@ log = Table(
     # "build" or "job".
     Column("kind", String(16), nullable=False),
     Column("at", Double, nullable=False),
-    Column("zlib", LargeBinary(2**24 - 1), nullable=False),
+    Column("zlib", LargeBinary(2**24 - 1).with_variant(MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
     Column("is_truncated", Boolean, nullable=False),
     UniqueConstraint("deployment_id", "kind"),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
+from tests.databases import MariaDB, NotInstalled, PostgreSQL, Server, migrate
 
 
 @pytest.fixture
@@ -16,5 +17,47 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     """The product's parts on an empty database of their own."""
     made = Parts(load_settings(database_url=f"sqlite:///{tmp_path / 'test.db'}", gitlab_token="none"))
     made.migrate()
+    yield made
+    made.close()
+
+
+def _running(kind: type[Server]) -> Iterator[Server]:
+    try:
+        server = kind()
+    except NotInstalled as error:
+        pytest.skip(str(error))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """A running MariaDB."""
+    yield from _running(MariaDB)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A running PostgreSQL."""
+    yield from _running(PostgreSQL)
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables; the test runs once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server: Server = request.getfixturevalue(request.param)
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def any_parts(empty_url: str) -> Iterator[Parts]:
+    """The product's parts on a database of their own; the test runs once on each kind."""
+    migrate(empty_url)
+    made = Parts(load_settings(database_url=empty_url, gitlab_token="none"))
     yield made
     made.close()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.errors import Conflict
 from orchestrator.records import Claim
 from orchestrator.store import Store
 
@@ -64,9 +65,10 @@ class ActiveClaims:
 
     def _renew(self, claims: list[Claim]) -> None:
         try:
-            with self._store.write() as tx:
-                for claim in claims:
+            for claim in claims:
+                # One a transaction: who locks two rows can wait for somebody who waits for the first.
+                with self._store.write() as tx:
                     tx.renew(claim, until=self._clock() + CLAIM_SECONDS)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, Conflict) as error:
             # The next round tries again; a claim that is lost by then stops its step at the next guard.
             log.warning("claims could not be renewed: %s", type(error).__name__)

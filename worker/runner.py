@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.exc import OperationalError
-
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
+from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabError
 from orchestrator.outcome import CleaningOutcome, Outcome
@@ -84,6 +83,13 @@ class Runner:
 
     def look(self, kind: Kind, row_id: int) -> None:
         """Take the row's step if it is due and nobody else does; then its next ones while they are due."""
+        try:
+            self._look(kind, row_id)
+        except (*AWAY, Conflict) as error:
+            # Not even the claim could be taken, or given back: then it ends by itself.
+            log.warning("%s %s: the database: %s", kind, row_id, type(error).__name__)
+
+    def _look(self, kind: Kind, row_id: int) -> None:
         for _ in range(_STEPS):
             dues = self._look_once(kind, row_id)
             now = self._clock()
@@ -96,7 +102,10 @@ class Runner:
 
     def sweep(self) -> None:
         """Say everything that is due."""
-        self._say(self._parts.lifecycle.sweep(self._clock()))
+        try:
+            self._say(self._parts.lifecycle.sweep(self._clock()))
+        except AWAY as error:
+            log.warning("sweep: the database: %s", type(error).__name__)
 
     def _look_once(self, kind: Kind, row_id: int) -> list[Due]:
         now = self._clock()
@@ -110,8 +119,8 @@ class Runner:
         except (Overtaken, Conflict) as reason:
             log.info("%s %s: %s", kind, row_id, reason)
             return self._give_back(claim, self._clock())
-        except OperationalError as error:
-            log.warning("%s %s: the database: %s", kind, row_id, type(error.orig).__name__)
+        except AWAY as error:
+            log.warning("%s %s: the database: %s", kind, row_id, type(error).__name__)
             return self._give_back(claim, self._clock() + 1.0)
         except Exception:
             # A bug must not strand the row, nor be repeated at once without end.
@@ -120,7 +129,11 @@ class Runner:
 
     def _give_back(self, claim: Claim, due_at: float) -> list[Due]:
         with self._parts.store.write() as tx:
-            tx.drop_claim(claim, due_at=due_at)
+            if claim.kind is Kind.REPORT:
+                # GitLab may have been told what was not written down: the next try looks before it repeats.
+                tx.postpone(claim, due_at=due_at, error="a try did not come to its end")
+            else:
+                tx.drop_claim(claim, due_at=due_at)
         return [Due(claim.kind, claim.id, due_at)]
 
     def _guard(self, claim: Claim, deployment: Deployment | None = None) -> Callable[[], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.lifecycle import Lifecycle
@@ -9,13 +11,25 @@ from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.outcome import CheckResult, CleaningOutcome, Outcome
 from orchestrator.policy import Policy
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment
+from orchestrator.preview import Deployment, Step
 from orchestrator.progress import Patience
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.scheduler import Limits
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 PASSED = out.ChecksDone((CheckResult("GET /", True, "200"),))
+#: What a step brings when all is well.
+GOOD: dict[Step, Outcome] = {
+    Step.START_BUILD: out.BuildStarted("b"),
+    Step.WATCH_BUILD: out.BuildSucceeded("tool-a/i:latest@sha256:1"),
+    Step.START_CANDIDATE: out.JobStarted(),
+    Step.WATCH_CANDIDATE: out.JobReady(),
+    Step.PUBLISH: out.JobStarted(),
+    Step.WATCH_JOB: out.JobReady(),
+    Step.CHECK: PASSED,
+    Step.ROLL_BACK: out.RolledBack(),
+    Step.TIDY: out.Tidied(),
+}
 
 
 class World:
@@ -26,7 +40,7 @@ class World:
         self.now = 1_000_000.0
         self.policy = Policy(Patience(stable_seconds=0.0), limits or Limits(), live_seconds=3600.0)
         self.lifecycle = Lifecycle(self.store, self.policy)
-        self._deliveries = 0
+        self._deliveries = itertools.count(1)
         with self.store.write() as tx:
             self.project_id = tx.put_project(
                 gitlab_id=77,
@@ -73,12 +87,17 @@ class World:
     def _delivery(
         self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object]
     ) -> tuple[Claim, MergeRequest]:
-        self._deliveries += 1
         with self.store.read() as tx:
             project = tx.project(self.project_id)
-        key = f"key-{self._deliveries}"
+        key = f"key-{next(self._deliveries)}"
         dues = self.lifecycle.receive(project, key, kind=kind, iid=iid, facts=facts, now=self.now)
-        seen = MergeRequest(
+        return self.claim(Kind.DELIVERY, dues[0].id), self.merge_request(iid, sha, state, fork=fork)
+
+    def merge_request(
+        self, iid: int = 1, sha: str = A, state: str = "opened", *, fork: bool = False
+    ) -> MergeRequest:
+        """What GitLab says of it."""
+        return MergeRequest(
             iid=iid,
             state=state,
             sha=sha,
@@ -90,7 +109,6 @@ class World:
             source_project_id=99 if fork else 77,
             target_project_id=77,
         )
-        return self.claim(Kind.DELIVERY, dues[0].id), seen
 
     # --- what workers do ---
 
@@ -156,4 +174,4 @@ class World:
         self.now += seconds
 
 
-__all__ = ["PASSED", "A", "B", "C", "World"]
+__all__ = ["GOOD", "PASSED", "A", "B", "C", "World"]

@@ -8,9 +8,16 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
@@ -21,7 +28,8 @@ from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Kind
 from orchestrator.scheduler import Limits
 from orchestrator.settings import load_settings
-from tests.orchestrator.scene import PASSED, A, B, C, World
+from tests.databases import Server, migrate
+from tests.orchestrator.scene import GOOD, A, B, C, World
 
 _BROKEN = out.StageFailed(Failure(stage="build", summary="it broke", remedy="mend it"))
 _UNWELL: list[Outcome] = [
@@ -29,17 +37,6 @@ _UNWELL: list[Outcome] = [
     out.NotNow("timeout", may_have_happened=True),
     out.AccountUnusable("HTTP 403"),
 ]
-_GOOD: dict[Step, Outcome] = {
-    Step.START_BUILD: out.BuildStarted("b"),
-    Step.WATCH_BUILD: out.BuildSucceeded("tool-a/i:latest@sha256:1"),
-    Step.START_CANDIDATE: out.JobStarted(),
-    Step.WATCH_CANDIDATE: out.JobReady(),
-    Step.PUBLISH: out.JobStarted(),
-    Step.WATCH_JOB: out.JobReady(),
-    Step.CHECK: PASSED,
-    Step.ROLL_BACK: out.RolledBack(),
-    Step.TIDY: out.Tidied(),
-}
 _BAD: dict[Step, list[Outcome]] = {
     Step.START_BUILD: [_BROKEN, out.WrongCommit("b", "f" * 40), out.BuildAwaited(5.0)],
     Step.WATCH_BUILD: [_BROKEN, out.BuildGoesOn(), out.BuildVanished()],
@@ -71,14 +68,26 @@ def _empty_database() -> Path:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Four merge requests, one of them a fork's, on two accounts with two build slots."""
+    """Four merge requests, one of them a fork's, on two accounts with two build slots.
+
+    On SQLite, or on a database of `server`.
+    """
+
+    def __init__(self, server: Server | None = None) -> None:
+        super().__init__()
+        self.server = server
 
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="interleavings-")
-        path = Path(self.folder.name) / "test.db"
-        shutil.copy(_empty_database(), path)
-        self.parts = Parts(load_settings(database_url=f"sqlite:///{path}", gitlab_token="none"))
+        if self.server is None:
+            path = Path(self.folder.name) / "test.db"
+            shutil.copy(_empty_database(), path)
+            self.url = f"sqlite:///{path}"
+        else:
+            self.url = self.server.create()
+            migrate(self.url)
+        self.parts = Parts(load_settings(database_url=self.url, gitlab_token="none"))
         self.world = World(self.parts, accounts=2, limits=_LIMITS)
         self.heads: dict[int, str] = {}
         self.in_flight: list[tuple[object, Deployment]] = []
@@ -106,7 +115,7 @@ class Interleavings(RuleBasedStateMachine):
     def work(self, choice: object, luck: int) -> None:
         for deployment in self._due():
             bad = [*_BAD[deployment.step], *_UNWELL]
-            outcome = _GOOD[deployment.step] if luck < 7 else choice.choice(bad)  # type: ignore[attr-defined]
+            outcome = GOOD[deployment.step] if luck < 7 else choice.choice(bad)  # type: ignore[attr-defined]
             claim = self.world.claim(Kind.DEPLOYMENT, deployment.id)
             self.world.lifecycle.record(claim, deployment, outcome, self.world.now)
             return
@@ -125,7 +134,7 @@ class Interleavings(RuleBasedStateMachine):
             with self.world.store.read() as tx:
                 is_held = tx.holds(claim, self.world.now)  # type: ignore[arg-type]
             if is_held:
-                outcome = _GOOD[deployment.step] if luck else out.NotNow("timeout", may_have_happened=True)
+                outcome = GOOD[deployment.step] if luck else out.NotNow("timeout", may_have_happened=True)
                 self.world.lifecycle.record(claim, deployment, outcome, self.world.now)  # type: ignore[arg-type]
 
     @rule()
@@ -201,7 +210,7 @@ class Interleavings(RuleBasedStateMachine):
                 self.world.lifecycle.sweep(self.world.now)
                 for deployment in self._due():
                     claim = self.world.claim(Kind.DEPLOYMENT, deployment.id)
-                    self.world.lifecycle.record(claim, deployment, _GOOD[deployment.step], self.world.now)
+                    self.world.lifecycle.record(claim, deployment, GOOD[deployment.step], self.world.now)
                 with self.world.store.read() as tx:
                     accounts = tx.accounts()
                 for account in accounts:
@@ -213,6 +222,8 @@ class Interleavings(RuleBasedStateMachine):
         finally:
             self.parts.close()
             self.folder.cleanup()
+            if self.server is not None:
+                self.server.drop(self.url)
 
     def _is_quiet(self) -> bool:
         with self.world.store.read() as tx:
@@ -224,3 +235,12 @@ TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_interleavings_on_a_server(kind: str, request: pytest.FixtureRequest) -> None:
+    server: Server = request.getfixturevalue(kind)
+    run_state_machine_as_test(
+        lambda: Interleavings(server),
+        settings=settings(TestInterleavings.settings, max_examples=8),
+    )

@@ -21,8 +21,8 @@ BROKEN = out.StageFailed(Failure(stage="build", summary="it broke", remedy="mend
 
 
 @pytest.fixture
-def world(parts: Parts) -> World:
-    return World(parts)
+def world(any_parts: Parts) -> World:
+    return World(any_parts)
 
 
 def test_a_merge_request_gets_an_account_and_gives_it_back_clean(world: World) -> None:
@@ -243,8 +243,8 @@ def test_a_closed_merge_request_cannot_be_redeployed(world: World) -> None:
         world.lifecycle.approve_or_redeploy(world.preview().id, "carol", world.now)
 
 
-def test_refused_credentials_put_the_account_away_and_the_deployment_on_another(parts: Parts) -> None:
-    world = World(parts, accounts=2)
+def test_refused_credentials_put_the_account_away_and_the_deployment_on_another(any_parts: Parts) -> None:
+    world = World(any_parts, accounts=2)
     world.sees()
     first = world.deployment().account_id
     assert first is not None
@@ -272,8 +272,8 @@ def test_an_account_that_cannot_be_cleaned_is_shown_and_not_given_away(world: Wo
     assert world.deployment(2).state is State.BUILDING
 
 
-def test_the_oldest_live_preview_makes_room_after_its_minimum_time(parts: Parts) -> None:
-    world = World(parts, limits=Limits(min_live_seconds=600))
+def test_the_oldest_live_preview_makes_room_after_its_minimum_time(any_parts: Parts) -> None:
+    world = World(any_parts, limits=Limits(min_live_seconds=600))
     world.sees(1)
     world.goes_live(1)
     world.sees(2)
@@ -284,8 +284,8 @@ def test_the_oldest_live_preview_makes_room_after_its_minimum_time(parts: Parts)
     assert world.preview(1).stop_reason == "another merge request waited for an account"
 
 
-def test_too_many_builds_lower_the_ceiling_and_good_ones_raise_it_again(parts: Parts) -> None:
-    world = World(parts, accounts=1, limits=Limits(max_concurrent_builds=4))
+def test_too_many_builds_lower_the_ceiling_and_good_ones_raise_it_again(any_parts: Parts) -> None:
+    world = World(any_parts, accounts=1, limits=Limits(max_concurrent_builds=4))
 
     def ceiling() -> int:
         with world.store.read() as tx:
@@ -333,8 +333,8 @@ def test_a_drained_account_is_taken_out_when_it_is_clean(world: World) -> None:
     assert world.deployment(2).state is State.BUILDING
 
 
-def test_two_tries_of_one_preview_that_lose_their_account_do_not_stop_the_pool(parts: Parts) -> None:
-    world = World(parts, accounts=1)
+def test_two_tries_of_one_preview_that_lose_their_account_do_not_stop_the_pool(any_parts: Parts) -> None:
+    world = World(any_parts, accounts=1)
     world.sees(sha=A)
     world.steps(out.BuildStarted("b1"), out.BuildSucceeded("i1"), out.JobStarted(), out.JobReady())
     checking = world.deployment()
@@ -361,8 +361,8 @@ def test_an_older_answer_of_gitlab_does_not_bring_a_merged_one_back(world: World
     assert world.states() == ["stopped"]
 
 
-def test_a_stranger_who_pushes_does_not_keep_the_account_for_ever(parts: Parts) -> None:
-    world = World(parts, limits=Limits(min_live_seconds=600))
+def test_a_stranger_who_pushes_does_not_keep_the_account_for_ever(any_parts: Parts) -> None:
+    world = World(any_parts, limits=Limits(min_live_seconds=600))
     world.sees(1, sha=A, fork=True)
     world.comments(Verb.PREVIEW, 1, fork=True)
     world.goes_live(1)
@@ -393,8 +393,8 @@ def test_a_verdict_that_comes_after_its_account_was_lost_does_not_count(world: W
     assert "live" not in world.states()
 
 
-def test_a_push_that_waits_for_approval_gives_the_account_back(parts: Parts) -> None:
-    world = World(parts, accounts=2, limits=Limits(max_concurrent_builds=1))
+def test_a_push_that_waits_for_approval_gives_the_account_back(any_parts: Parts) -> None:
+    world = World(any_parts, accounts=2, limits=Limits(max_concurrent_builds=1))
     world.sees(1, sha=A, fork=True)
     world.comments(Verb.PREVIEW, 1, fork=True)
     world.sees(2)

@@ -71,6 +71,8 @@ def test_without_a_token_nothing_starts() -> None:
         ("gitlab_token", " "),
         ("database_url", "nonsense"),
         ("database_url", "nonsense://x"),
+        ("database_url", "mssql://x/y"),
+        ("database_url", "mysql+mysqldb://x/y"),
         ("redis_url", "nonsense"),
         ("redis_url", "http://127.0.0.1:6379"),
         ("queue_prefix", ""),

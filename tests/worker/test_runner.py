@@ -249,6 +249,18 @@ def test_a_database_that_is_away_for_a_moment_strands_no_row(service: Service) -
     assert service.looks(postponed).build_id is not None
 
 
+def test_a_database_that_does_not_even_give_claims_is_waited_for(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment = service.sees()
+    with service.parts.store.engine.begin() as connection:
+        t.report_state.drop(connection)
+    service.runner.look(Kind.REPORT, deployment.preview_id)
+    service.runner.sweep()
+    assert caplog.text.count("the database: OperationalError") == 2
+    assert "Traceback" not in caplog.text
+
+
 def test_a_delivery_is_postponed_while_gitlab_is_away(serve: Callable[..., Service]) -> None:
     service = serve(gitlab_url="http://127.0.0.1:1")
     with service.parts.store.read() as tx:

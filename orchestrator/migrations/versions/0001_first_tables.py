@@ -213,38 +213,17 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Back to the older form."""
-    op.drop_table("log")
-    with op.batch_alter_table("lease", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_lease_preview_id"))
-
-    op.drop_table("lease")
-    with op.batch_alter_table("deployment", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_deployment_state"))
-        batch_op.drop_index(batch_op.f("ix_deployment_preview_id"))
-        batch_op.drop_index(batch_op.f("ix_deployment_due_at"))
-
-    op.drop_table("deployment")
-    with op.batch_alter_table("report_state", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_report_state_due_at"))
-
-    op.drop_table("report_state")
-    with op.batch_alter_table("account", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_account_state"))
-        batch_op.drop_index(batch_op.f("ix_account_due_at"))
-
-    op.drop_table("account")
-    with op.batch_alter_table("preview", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_preview_expires_at"))
-
-    op.drop_table("preview")
-    with op.batch_alter_table("delivery", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_delivery_due_at"))
-
-    op.drop_table("delivery")
-    op.drop_table("switch")
-    op.drop_table("project")
-    with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_event_subject_subject_id"))
-        batch_op.drop_index(batch_op.f("ix_event_preview_id"))
-
-    op.drop_table("event")
+    # The indexes go with their tables.
+    for name in (
+        "log",
+        "lease",
+        "deployment",
+        "report_state",
+        "account",
+        "preview",
+        "delivery",
+        "switch",
+        "project",
+        "event",
+    ):
+        op.drop_table(name)
