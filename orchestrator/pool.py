@@ -74,6 +74,15 @@ class Account:
     drain: bool = False
     #: What its image store held when the present cleaning began.
     bytes_before: int | None = None
+    #: Leased to many check-only deployments of any project, which take turns at its address.
+    shared: bool = False
+    #: An operator wants what is not ours to be deleted, too, by the next cleaning.
+    clean_all: bool = False
+    #: Its image store when it was last looked at; None: not known, or no limit.
+    bytes_used: int | None = None
+    bytes_limit: int | None = None
+    #: When it was last compared with what we know.
+    inspected_at: float | None = None
 
 
 def _moved(account: Account, state: AccountState, now: float, *, due_at: float | None) -> Account:

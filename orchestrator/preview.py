@@ -138,6 +138,15 @@ class Deployment:
     actor: str
     version: int = 0
     is_bot: bool = False
+    #: Wanted is the verdict alone: it is not kept for review.
+    check_only: bool = False
+    #: Not planned before, since more pushes may follow; None: at once.
+    ready_at: float | None = None
+    #: Names the files of the commit, whatever its history; empty when not known.
+    tree: str = ""
+    #: Bytes of the image store that its build was expected to take, and took.
+    reserved_bytes: int | None = None
+    image_bytes: int | None = None
     account_id: int | None = None
     #: Fencing number of the lease under which the account is used.
     fence: int | None = None

@@ -54,6 +54,11 @@ class Project:
     #: Smoke checks as (path, expected status or None for "below 500").
     checks: tuple[tuple[str, int | None], ...]
     created_at: float
+    #: Its share in the turns of the scheduler.
+    weight: float = 1.0
+    #: What its newest builds took, in bytes of the image store and in seconds; None before the first.
+    image_bytes: int | None = None
+    build_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Preview:
     expires_at: float | None
     stop_reason: str
     created_at: float
+    #: Somebody asked to keep it until then: it does not give way to others before.
+    keep_until: float | None = None
 
     @property
     def is_open(self) -> bool:

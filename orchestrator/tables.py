@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects.mysql import MEDIUMBLOB
 from sqlalchemy.event import listens_for
@@ -93,6 +94,13 @@ project = Table(
     Column("secret_digests", JSON, nullable=False),
     Column("checks", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
+    # Its share in the turns of the scheduler.
+    Column("weight", Double, nullable=False, server_default="1"),
+    # What its newest builds took, in bytes of the image store and in seconds; null before the first.
+    Column("image_bytes", BigInteger),
+    Column("build_seconds", Double),
+    # Due when its open merge requests are to be compared with what we know.
+    *_claim_columns(),
 )
 
 preview = Table(
@@ -116,6 +124,8 @@ preview = Table(
     Column("expires_at", Double, index=True),
     # Why there is nothing live any more, for people.
     Column("stop_reason", Words(255), nullable=False),
+    # Somebody asked to keep it until then: it does not give way to others before.
+    Column("keep_until", Double),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("project_id", "iid"),
 )
@@ -134,6 +144,15 @@ deployment = Table(
     Column("trigger", String(32), nullable=False),
     Column("actor", Words(255), nullable=False),
     Column("is_bot", Boolean, nullable=False),
+    # Wanted is the verdict alone: it is not kept for review.
+    Column("check_only", Boolean, nullable=False, server_default=false()),
+    # Not planned before: more pushes may follow. Null: at once.
+    Column("ready_at", Double),
+    # Names the files of the commit, whatever its history; empty when not known.
+    Column("tree", String(64), nullable=False, server_default=""),
+    # Bytes of the image store that its build was expected to take, and took.
+    Column("reserved_bytes", BigInteger),
+    Column("image_bytes", BigInteger),
     Column("account_id", ForeignKey("account.id")),
     Column("fence", Integer),
     Column("build_id", String(255)),
@@ -157,8 +176,17 @@ account = Table(
     Column("fence", Integer, nullable=False),
     # One account a preview: the database itself refuses a second.
     Column("preview_id", ForeignKey("preview.id"), unique=True),
+    # Leased to many check-only deployments of any project, which take turns at its address.
+    Column("shared", Boolean, nullable=False, server_default=false()),
     Column("reason", Words, nullable=False),
     Column("drain", Boolean, nullable=False),
+    # An operator wants what is not ours to be deleted, too, by the next cleaning.
+    Column("clean_all", Boolean, nullable=False, server_default=false()),
+    # The image store when it was last looked at; null: not known, or no limit.
+    Column("bytes_used", BigInteger),
+    Column("bytes_limit", BigInteger),
+    # When it was last compared with what we know.
+    Column("inspected_at", Double),
     Column("bytes_before", BigInteger),
     # Where its credentials are found; never the credentials.
     Column("credentials", JSON, nullable=False),
@@ -170,7 +198,8 @@ lease = Table(
     metadata,
     Column("account_id", ForeignKey("account.id"), primary_key=True),
     Column("fence", Integer, primary_key=True),
-    Column("preview_id", ForeignKey("preview.id"), nullable=False, index=True),
+    # Null when many check-only deployments share it.
+    Column("preview_id", ForeignKey("preview.id"), index=True),
     Column("taken_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("bytes_before", BigInteger),
