@@ -51,9 +51,21 @@ class KeptLog:
 
 @dataclass(frozen=True)
 class BuildStarted:
-    """builds-api has the build, started now or found by its image name."""
+    """builds-api has the build, started now or found by its image name.
+
+    `tree` names the files of its commit, empty where they are not known.
+    """
 
     build_id: str
+    tree: str = ""
+
+
+@dataclass(frozen=True)
+class BuildReused:
+    """The account still has an image of the same files; `image` is its name with the digest."""
+
+    image: str
+    tree: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,15 @@ class BuildVanished:
 
 @dataclass(frozen=True)
 class BuildSucceeded:
-    """The build ended well; `image` is its destination image with the digest."""
+    """The build ended well; `image` is its destination image with the digest.
+
+    `bytes_used` is what the account's image store holds now, `bytes_limit` what it may; None: not known.
+    """
 
     image: str
     log: KeptLog | None = None
+    bytes_used: int | None = None
+    bytes_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +189,7 @@ class AccountUnusable:
 
 Outcome = (
     BuildStarted
+    | BuildReused
     | BuildAwaited
     | BuildGoesOn
     | BuildVanished

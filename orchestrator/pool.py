@@ -91,22 +91,28 @@ def _moved(account: Account, state: AccountState, now: float, *, due_at: float |
     return replace(account, state=state, since=now, due_at=due_at, attempts=0, reason="")
 
 
-def lease(account: Account, preview_id: int, now: float) -> Account:
-    """`account` given to `preview_id` under a new, higher fencing number."""
+def lease(account: Account, preview_id: int | None, now: float) -> Account:
+    """`account` given to `preview_id`, or to be shared (None), under a new, higher fencing number."""
     leased = _moved(account, AccountState.LEASED, now, due_at=None)
-    return replace(leased, preview_id=preview_id, fence=account.fence + 1, bytes_before=None)
+    return replace(
+        leased,
+        preview_id=preview_id,
+        shared=preview_id is None,
+        fence=account.fence + 1,
+        bytes_before=None,
+    )
 
 
 def release(account: Account, now: float) -> Account:
     """`account` given back; it is cleaned under the same lease before anybody else may have it."""
     cleaning = _moved(account, AccountState.CLEANING, now, due_at=now)
-    return replace(cleaning, preview_id=None, bytes_before=None)
+    return replace(cleaning, preview_id=None, shared=False, bytes_before=None)
 
 
 def refuse(account: Account, reason: str, now: float) -> Account:
     """`account` shown as unusable for `reason`; it is tried again after a while."""
     quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
-    return replace(quarantined, reason=reason, preview_id=None)
+    return replace(quarantined, reason=reason, preview_id=None, shared=False)
 
 
 def drain(account: Account, now: float) -> Account:
@@ -144,7 +150,7 @@ def _failed(account: Account, reason: str, refused: bool, now: float) -> Account
         return replace(account, attempts=attempts, reason=reason, due_at=now + pause)
     if refused or attempts >= FAILURES_BEFORE_QUARANTINE:
         quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
-        return replace(quarantined, reason=reason, preview_id=None)
+        return replace(quarantined, reason=reason, preview_id=None, shared=False)
     return replace(
         account, attempts=attempts, reason=reason, due_at=now + min(2.0 ** min(attempts, 10), 30.0)
     )

@@ -49,6 +49,8 @@ class Step(StrEnum):
     WATCH_BUILD = "watch build"
     START_CANDIDATE = "start candidate"
     WATCH_CANDIDATE = "watch candidate"
+    #: Nothing to do until the scheduler gives it the address of the account that it shares.
+    AWAIT_PLACE = "await place"
     PUBLISH = "publish"
     WATCH_JOB = "watch job"
     CHECK = "check"
@@ -65,6 +67,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (State.QUEUED, State.SUPERSEDED): "a newer commit was pushed while it waited",
     (State.QUEUED, State.CANCELLED): "the merge request was closed, or somebody said stop, while it waited",
     (State.QUEUED, State.REFUSED): "the policy of the project does not build it",
+    (State.QUEUED, State.FAILED): "its image would fit into no account's store",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
@@ -82,6 +85,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     ): "the merge request was closed, or somebody said stop, during the start",
     (State.STARTING, State.QUEUED): "its account could not be used; it waits for another",
     (State.CHECKING, State.LIVE): "every smoke check passed",
+    (State.CHECKING, State.STOPPED): "every smoke check passed, and nothing else was wanted",
     (State.CHECKING, State.FAILED): "a smoke check failed, or the job crashed under the checks",
     (
         State.CHECKING,
@@ -94,9 +98,15 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
 #: Which steps a deployment can be at in each state; anything else is a bug.
 STEPS: Mapping[State, frozenset[Step]] = {
     State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.AWAIT_SLOT}),
-    State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD}),
+    State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD, Step.AWAIT_PLACE}),
     State.STARTING: frozenset(
-        {Step.START_CANDIDATE, Step.WATCH_CANDIDATE, Step.PUBLISH, Step.WATCH_JOB, Step.ROLL_BACK}
+        {
+            Step.START_CANDIDATE,
+            Step.WATCH_CANDIDATE,
+            Step.PUBLISH,
+            Step.WATCH_JOB,
+            Step.ROLL_BACK,
+        }
     ),
     State.CHECKING: frozenset({Step.CHECK, Step.ROLL_BACK}),
     State.LIVE: frozenset({Step.NONE, Step.TIDY}),
@@ -111,6 +121,8 @@ STEPS: Mapping[State, frozenset[Step]] = {
 PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
+#: Triggers of deployments that somebody asked for by a command.
+ASKED_FOR = frozenset({"command", "rebuild"})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
 AT_THE_ADDRESS = frozenset({Step.PUBLISH, Step.WATCH_JOB, Step.CHECK, Step.ROLL_BACK})
 
@@ -187,7 +199,7 @@ class Deployment:
     @property
     def is_at_the_address(self) -> bool:
         """True while the address serves, or may serve, this deployment's image without its being live."""
-        leaves_a_job = self.state is State.FAILED and self.step is Step.TIDY
+        leaves_a_job = self.step is Step.TIDY and (self.state is State.FAILED or self.check_only)
         return self.step in AT_THE_ADDRESS or (leaves_a_job and State.STARTING in (self.entered or {}))
 
     @property
@@ -200,7 +212,8 @@ class Deployment:
         """True while Toolforge may be running a build for it, one being cancelled included."""
         entered = self.entered or {}
         was_building = State.BUILDING in entered and State.STARTING not in entered
-        return self.state is State.BUILDING or (self.step is Step.TIDY and was_building)
+        is_building = self.state is State.BUILDING and self.step is not Step.AWAIT_PLACE
+        return is_building or (self.step is Step.TIDY and was_building)
 
     @property
     def may_be_superseded(self) -> bool:
@@ -237,10 +250,37 @@ def at_step(deployment: Deployment, step: Step, now: float, *, due_at: float | N
     return replace(deployment, step=step, step_since=now, due_at=due_at, had_candidate=had_candidate)
 
 
-def assign(deployment: Deployment, *, account_id: int, fence: int, now: float) -> Deployment:
-    """The scheduler gave it an account under the lease numbered `fence`: the build may start."""
-    leased = replace(deployment, account_id=account_id, fence=fence)
+def assign(
+    deployment: Deployment,
+    *,
+    account_id: int,
+    fence: int,
+    now: float,
+    is_shared: bool = False,
+    reserved_bytes: int | None = None,
+) -> Deployment:
+    """The scheduler gave it an account under the lease numbered `fence`: the build may start.
+
+    Where the account is not shared, its preview has it anyway, and it can stay there.
+    """
+    leased = replace(
+        deployment,
+        account_id=account_id,
+        fence=fence,
+        check_only=deployment.check_only and is_shared,
+        reserved_bytes=reserved_bytes,
+    )
     return moved(leased, State.BUILDING, Step.START_BUILD, now, due_at=now)
+
+
+def serve(deployment: Deployment, now: float) -> Deployment:
+    """The scheduler gave it the address of the account that it shares."""
+    return moved(deployment, State.STARTING, Step.PUBLISH, now, due_at=now)
+
+
+def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
+    """It is not even tried, for `failure`."""
+    return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
 
 
 def approve(deployment: Deployment, now: float) -> Deployment:

@@ -89,6 +89,7 @@ _TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
 #: Which steps bring which outcome back.
 _BRINGS: Mapping[type, frozenset[Step]] = {
     out.BuildStarted: frozenset({Step.START_BUILD}),
+    out.BuildReused: frozenset({Step.START_BUILD}),
     out.WrongCommit: frozenset({Step.START_BUILD}),
     out.BuildAwaited: frozenset({Step.START_BUILD}),
     out.BuildGoesOn: frozenset({Step.WATCH_BUILD}),
@@ -113,7 +114,8 @@ def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.BuildStarted, deployment: Deployment, scene: Scene) -> Deployment:
-    started = replace(deployment, build_id=outcome.build_id, unsure_until=None, attempts=0)
+    tree = outcome.tree or deployment.tree
+    started = replace(deployment, build_id=outcome.build_id, tree=tree, unsure_until=None, attempts=0)
     return at_step(started, Step.WATCH_BUILD, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
 
 
@@ -146,7 +148,17 @@ def _(outcome: out.BuildVanished, deployment: Deployment, scene: Scene) -> Deplo
 
 @_apply.register
 def _(outcome: out.BuildSucceeded, deployment: Deployment, scene: Scene) -> Deployment:
-    built = replace(deployment, image=outcome.image)
+    return _built(replace(deployment, image=outcome.image), scene)
+
+
+@_apply.register
+def _(outcome: out.BuildReused, deployment: Deployment, scene: Scene) -> Deployment:
+    return _built(replace(deployment, image=outcome.image, tree=outcome.tree, unsure_until=None), scene)
+
+
+def _built(built: Deployment, scene: Scene) -> Deployment:
+    if built.check_only:
+        return at_step(replace(built, attempts=0), Step.AWAIT_PLACE, scene.now, due_at=None)
     beside = scene.serving is not None or scene.address_busy
     step = Step.START_CANDIDATE if beside else Step.PUBLISH
     return moved(built, State.STARTING, step, scene.now, due_at=scene.now)
@@ -207,6 +219,8 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
     checked = replace(deployment, checks=outcome.results, attempts=0)
     bad = [result for result in outcome.results if not result.passed]
     if not bad:
+        if checked.check_only:
+            return moved(checked, State.STOPPED, Step.TIDY, scene.now, due_at=scene.now)
         if checked.had_candidate:
             return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
         return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
@@ -262,6 +276,7 @@ def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Dep
         build_id=None,
         image=None,
         had_candidate=False,
+        reserved_bytes=None,
         unsure_until=None,
         failure=None,
         checks=(),

@@ -7,11 +7,12 @@ has no clock and does no I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heapreplace
 
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import ASKED_FOR, Deployment, State, Step
 
 _SUCCESSES_TO_RISE = 3
 
@@ -27,6 +28,12 @@ class Limits:
     min_live_seconds: float = 1800.0
     #: Seconds after which a waiting bot is treated like a person, so that nothing starves.
     ageing_seconds: float = 900.0
+    #: Seconds after which whoever waits goes before everybody else, whatever their projects run.
+    starving_seconds: float = 3600.0
+    #: A shared account gets no further builds when its store would be fuller than this share, ...
+    shared_fill: float = 0.7
+    #: ... or when it has been shared for this long, so that it is cleaned some day.
+    shared_seconds: float = 3600.0
     #: Share of a project in the turns; 1 where nothing is said.
     weights: Mapping[int, float] = field(default_factory=dict)
 
@@ -60,16 +67,41 @@ class Waiting:
     project_id: int
     since: float
     is_bot: bool = False
+    #: It needs an account only until its verdict, and may share it.
+    check_only: bool = False
+    #: Bytes of the image store that its build will take, by what the project's builds took before.
+    needs_bytes: int = 0
+    #: Somebody asked for it by a command: it is tried even where it cannot fit.
+    is_asked_for: bool = False
 
 
 @dataclass(frozen=True)
 class Place:
-    """An account that can be built on: free, or leased to a preview."""
+    """An account that can be built on: free, leased to a preview, or shared by check-only deployments."""
 
     account_id: int
-    #: None when free.
+    #: None when free, or shared.
     preview_id: int | None
     builds: int = 0
+    is_shared: bool = False
+    #: When the lease began.
+    since: float = 0.0
+    #: What its image store holds, with what the builds under way are expected to add.
+    bytes_used: int = 0
+    #: None: no limit, or none that is known.
+    bytes_limit: int | None = None
+    #: A deployment of those that share it is at its address.
+    is_serving: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """True when nobody has it."""
+        return self.preview_id is None and not self.is_shared
+
+    def has_room(self, size: int, share: float = 1.0) -> bool:
+        """True when `size` more bytes leave the store at most `share` full; an empty one may be filled."""
+        allowed = 1.0 if self.bytes_used == 0 else share
+        return self.bytes_limit is None or self.bytes_used + size <= allowed * self.bytes_limit
 
 
 @dataclass(frozen=True)
@@ -81,25 +113,49 @@ class Showing:
 
 
 @dataclass(frozen=True)
+class Built:
+    """A check-only deployment whose image is there; it waits for the address of its account."""
+
+    deployment_id: int
+    account_id: int
+    since: float
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All that a plan looks at."""
 
     waiting: Sequence[Waiting]
     places: Sequence[Place]
     showing: Sequence[Showing] = ()
+    built: Sequence[Built] = ()
     #: Builds that hold a slot, by project.
     building: Mapping[int, int] = field(default_factory=dict)
     #: Accounts that are about to be free.
     cleaning: int = 0
     ceiling: Ceiling | None = None
+    #: Live previews whose next commit waits, by preview: they are alone on their account.
+    alone: frozenset[int] = frozenset()
+    #: The largest image store of the pool, in bytes; None: without limit, or not known.
+    largest_store: int | None = None
 
 
 @dataclass(frozen=True)
 class Start:
-    """Build this deployment on this account."""
+    """Build this deployment on this account, which is shared from now on if `is_shared`."""
 
     deployment_id: int
     account_id: int
+    is_shared: bool = False
+    #: Bytes of the store that are set aside for it.
+    needs_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Serve:
+    """The address of its account is this deployment's turn now."""
+
+    deployment_id: int
 
 
 @dataclass(frozen=True)
@@ -109,14 +165,30 @@ class MakeRoom:
     preview_id: int
 
 
-Decision = Start | MakeRoom
+@dataclass(frozen=True)
+class CleanFirst:
+    """Take this live preview down and clean its account: its next image does not fit beside it."""
+
+    preview_id: int
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """An image of `needs_bytes` fits into no account's store, of which the largest has `largest_store`."""
+
+    deployment_id: int
+    needs_bytes: int
+    largest_store: int
+
+
+Decision = Start | Serve | MakeRoom | CleanFirst | Refuse
 
 
 def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
     """The waiting deployments in the order in which they get their turn.
 
-    Projects take turns, the one with the fewest builds for its weight first; within a project people go
-    before bots, and then first come, first served.
+    Who starves comes first. Then projects take turns, the one with the fewest builds for its weight first;
+    within a project people go before bots, and then first come, first served.
     """
     load = Counter(snapshot.building)
 
@@ -124,84 +196,240 @@ def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
         young = now - waiting.since < limits.ageing_seconds
         return (waiting.is_bot and young, waiting.since)
 
+    def starves(waiting: Waiting) -> bool:
+        return now - waiting.since >= limits.starving_seconds
+
     queues: dict[int, list[Waiting]] = {}
-    for waiting in sorted(snapshot.waiting, key=rank, reverse=True):
+    for waiting in sorted(snapshot.waiting, key=rank):
         queues.setdefault(waiting.project_id, []).append(waiting)
-    while queues:
-        project_id = min(
-            queues,
-            key=lambda project: (load[project] / limits.weights.get(project, 1.0), rank(queues[project][-1])),
-        )
-        yield queues[project_id].pop()
-        load[project_id] += 1
-        if not queues[project_id]:
-            del queues[project_id]
+    for waiting in sorted(filter(starves, snapshot.waiting), key=lambda one: one.since):
+        yield waiting
+        load[waiting.project_id] += 1
+    for project_id, queue in list(queues.items()):
+        queues[project_id] = [waiting for waiting in reversed(queue) if not starves(waiting)]
+    heap = [_turn(queue, load, limits, rank) for queue in queues.values() if queue]
+    heapify(heap)
+    while heap:
+        queue = queues[heap[0][-1]]
+        waiting = queue.pop()
+        yield waiting
+        load[waiting.project_id] += 1
+        if queue:
+            heapreplace(heap, _turn(queue, load, limits, rank))
+        else:
+            heappop(heap)
+
+
+def _turn(
+    queue: list[Waiting],
+    load: Mapping[int, int],
+    limits: Limits,
+    rank: Callable[[Waiting], tuple[bool, float]],
+) -> tuple[float, tuple[bool, float], int]:
+    """The key by which a project's next turn is compared with the others'."""
+    project_id = queue[-1].project_id
+    return (load[project_id] / limits.weights.get(project_id, 1.0), rank(queue[-1]), project_id)
 
 
 def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     """What to start and who gives way, given what is free and who waits."""
-    borne = limits.max_concurrent_builds if snapshot.ceiling is None else snapshot.ceiling.builds
-    slots = min(borne, limits.max_concurrent_builds) - sum(snapshot.building.values())
-    held = {place.preview_id: place for place in snapshot.places if place.preview_id is not None}
-    free = [place for place in snapshot.places if place.preview_id is None]
-    builds = {place.account_id: place.builds for place in snapshot.places}
-    decisions: list[Decision] = []
-    without_account = 0
+    planner = _Planner(snapshot, limits, now)
     for waiting in turns(snapshot, limits, now):
-        place = held.get(waiting.preview_id)
-        if place is None and not free:
-            without_account += 1
-            continue
-        if slots <= 0:
-            continue
-        if place is None:
-            place = held[waiting.preview_id] = free.pop(0)
-        if builds[place.account_id] >= limits.builds_per_account:
-            continue
-        builds[place.account_id] += 1
-        slots -= 1
-        decisions.append(Start(waiting.deployment_id, place.account_id))
-    decisions += _make_room(snapshot, limits, now, wanted=without_account - snapshot.cleaning)
-    return decisions
+        planner.consider(waiting)
+    return [*_serve(snapshot), *planner.decisions, *planner.make_room()]
 
 
-def _make_room(snapshot: Snapshot, limits: Limits, now: float, *, wanted: int) -> list[Decision]:
-    """The live previews that have been up longest and have had their time, as many as are wanted."""
-    ripe = sorted(
-        (show for show in snapshot.showing if now - show.live_since >= limits.min_live_seconds),
-        key=lambda show: show.live_since,
-    )
-    return [MakeRoom(show.preview_id) for show in ripe[: max(wanted, 0)]]
+def _serve(snapshot: Snapshot) -> list[Decision]:
+    """Who gets the address of each shared account that serves nobody: whoever was built first."""
+    first: dict[int, Built] = {}
+    for built in sorted(snapshot.built, key=lambda built: built.since):
+        first.setdefault(built.account_id, built)
+    busy = {place.account_id for place in snapshot.places if place.is_serving}
+    return [Serve(built.deployment_id) for account_id, built in first.items() if account_id not in busy]
+
+
+class _Planner:
+    """One plan in the making; what it gives away is gone for those who come later."""
+
+    def __init__(self, snapshot: Snapshot, limits: Limits, now: float) -> None:
+        self._snapshot = snapshot
+        self._limits = limits
+        self._now = now
+        borne = limits.max_concurrent_builds if snapshot.ceiling is None else snapshot.ceiling.builds
+        self._slots = min(borne, limits.max_concurrent_builds) - sum(snapshot.building.values())
+        self._places = {place.account_id: place for place in snapshot.places}
+        self._held = {
+            place.preview_id: place.account_id for place in snapshot.places if place.preview_id is not None
+        }
+        self._free = [place.account_id for place in snapshot.places if place.is_free]
+        self._shared = [place.account_id for place in snapshot.places if place.is_shared]
+        self._homeless = 0
+        self._homeless_sharers = 0
+        self._cleaned_first: set[int] = set()
+        self.decisions: list[Decision] = []
+
+    def consider(self, waiting: Waiting) -> None:
+        """Start it, or count what it lacks."""
+        largest = self._snapshot.largest_store
+        if largest is not None and waiting.needs_bytes > largest and not waiting.is_asked_for:
+            self.decisions.append(Refuse(waiting.deployment_id, waiting.needs_bytes, largest))
+        elif waiting.preview_id in self._held:
+            self._consider_beside(waiting)
+        elif waiting.check_only:
+            self._consider_shared(waiting)
+        else:
+            self._consider_free(waiting)
+
+    def make_room(self) -> list[Decision]:
+        """The live previews that have been up longest and have had their time, as many as are wanted."""
+        sharers = -(-self._homeless_sharers // self._limits.builds_per_account)
+        wanted = self._homeless + sharers - self._snapshot.cleaning - len(self._cleaned_first)
+        ripe = sorted(
+            (s for s in self._snapshot.showing if self._now - s.live_since >= self._limits.min_live_seconds),
+            key=lambda show: show.live_since,
+        )
+        return [MakeRoom(show.preview_id) for show in ripe[: max(wanted, 0)]]
+
+    def _consider_beside(self, waiting: Waiting) -> None:
+        """Its preview has an account: build there, beside what runs, or clean it first if that cannot be."""
+        place = self._places[self._held[waiting.preview_id]]
+        if place.has_room(waiting.needs_bytes) or waiting.preview_id in self._cleaned_first:
+            if waiting.preview_id not in self._cleaned_first:
+                self._start(waiting, place)
+        elif waiting.preview_id in self._snapshot.alone:
+            self._cleaned_first.add(waiting.preview_id)
+            self.decisions.append(CleanFirst(waiting.preview_id))
+
+    def _consider_free(self, waiting: Waiting) -> None:
+        account_id = self._fitting(self._free, waiting)
+        if account_id is None:
+            self._homeless += 1
+        elif self._start(waiting, self._places[account_id]):
+            self._free.remove(account_id)
+            self._held[waiting.preview_id] = account_id
+
+    def _consider_shared(self, waiting: Waiting) -> None:
+        """Beside others of its kind, else on a free account; behind people who have none, not at all."""
+        if self._homeless == 0:
+            for account_id in self._shared:
+                if self._is_open(self._places[account_id], waiting):
+                    self._start(waiting, self._places[account_id])
+                    return
+        free = self._fitting(self._free, waiting)
+        if free is None:
+            self._homeless_sharers += 1
+        elif self._start(waiting, self._places[free], is_shared=True):
+            self._free.remove(free)
+            self._shared.append(free)
+
+    def _is_open(self, place: Place, waiting: Waiting) -> bool:
+        """Whether a shared account takes this build, too."""
+        return (
+            place.builds < self._limits.builds_per_account
+            and self._now - place.since < self._limits.shared_seconds
+            and place.has_room(waiting.needs_bytes, self._limits.shared_fill)
+        )
+
+    def _fitting(self, account_ids: Sequence[int], waiting: Waiting) -> int | None:
+        """The first account whose store is large enough; one that was asked for takes what there is."""
+        fits = (i for i in account_ids if self._places[i].has_room(waiting.needs_bytes))
+        return next(fits, account_ids[0] if waiting.is_asked_for and account_ids else None)
+
+    def _start(self, waiting: Waiting, place: Place, *, is_shared: bool = False) -> bool:
+        """Take a slot of the pool and one of the account; False when there is none."""
+        if self._slots <= 0 or place.builds >= self._limits.builds_per_account:
+            return False
+        self._slots -= 1
+        self._places[place.account_id] = replace(
+            place,
+            builds=place.builds + 1,
+            bytes_used=place.bytes_used + waiting.needs_bytes,
+            is_shared=place.is_shared or is_shared,
+            since=place.since if place.is_shared else self._now,
+        )
+        shared = place.is_shared or is_shared
+        self.decisions.append(
+            Start(waiting.deployment_id, place.account_id, shared, needs_bytes=waiting.needs_bytes)
+        )
+        return True
 
 
 def take_snapshot(
-    going: Sequence[tuple[Deployment, int]], accounts: Sequence[Account], ceiling: Ceiling | None
+    going: Sequence[tuple[Deployment, int]],
+    accounts: Sequence[Account],
+    ceiling: Ceiling | None,
+    needs: Mapping[int, int] | None = None,
 ) -> Snapshot:
-    """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id."""
-    per_account = Counter(d.account_id for d, _ in going if d.holds_build_slot)
+    """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
+
+    `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
+    """
+    needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
     live = {d.preview_id: d for d, _ in going if d.state is State.LIVE}
-    usable = [
-        a
-        for a in accounts
-        if a.state is AccountState.LEASED or (a.state is AccountState.FREE and not a.drain)
-    ]
     wanted = on_the_way | live.keys()
+    busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
+    stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
     return Snapshot(
-        waiting=[
-            Waiting(d.id, d.preview_id, project_id, d.since, d.is_bot)
-            for d, project_id in going
-            if d.step is Step.AWAIT_SLOT
-        ],
-        places=[Place(a.id, a.preview_id, per_account[a.id]) for a in usable],
+        waiting=[_waiting(d, project_id, needs) for d, project_id in going if d.step is Step.AWAIT_SLOT],
+        places=_places([d for d, _ in going], accounts),
         showing=[
             Showing(preview_id, d.since) for preview_id, d in live.items() if preview_id not in on_the_way
+        ],
+        built=[
+            Built(d.id, d.account_id, d.step_since)
+            for d, _ in going
+            if d.step is Step.AWAIT_PLACE and d.account_id is not None
         ],
         building=Counter(project_id for d, project_id in going if d.holds_build_slot),
         cleaning=sum(
             a.state is AccountState.CLEANING
-            or (a.state is AccountState.LEASED and a.preview_id not in wanted)
+            or (a.state is AccountState.LEASED and not a.shared and a.preview_id not in wanted)
             for a in accounts
         ),
         ceiling=ceiling,
+        alone=frozenset(p for p, d in live.items() if busy[p] == 1 and d.step is Step.NONE),
+        largest_store=max((s for s in stores if s is not None), default=None) if None not in stores else None,
     )
+
+
+_OUT_OF_USE = frozenset({AccountState.QUARANTINED, AccountState.DRAINED})
+#: What a build is expected to take before any of its project is known: an image of Python or Node with its
+#: dependencies is some hundred megabytes (contract 5).
+UNKNOWN_BYTES = 300 * 2**20
+
+
+def _waiting(deployment: Deployment, project_id: int, needs: Mapping[int, int]) -> Waiting:
+    return Waiting(
+        deployment.id,
+        deployment.preview_id,
+        project_id,
+        deployment.since,
+        is_bot=deployment.is_bot,
+        check_only=deployment.check_only,
+        needs_bytes=needs.get(project_id, UNKNOWN_BYTES),
+        is_asked_for=deployment.trigger in ASKED_FOR,
+    )
+
+
+def _places(going: Sequence[Deployment], accounts: Sequence[Account]) -> list[Place]:
+    builds = Counter(d.account_id for d in going if d.holds_build_slot)
+    reserved: Counter[int | None] = Counter()
+    for deployment in going:
+        if deployment.holds_build_slot:
+            reserved[deployment.account_id] += deployment.reserved_bytes or 0
+    serving = {d.account_id for d in going if d.is_at_the_address}
+    return [
+        Place(
+            account.id,
+            account.preview_id,
+            builds[account.id],
+            is_shared=account.shared,
+            since=account.since,
+            bytes_used=(account.bytes_used or 0) + reserved[account.id],
+            bytes_limit=account.bytes_limit,
+            is_serving=account.id in serving,
+        )
+        for account in accounts
+        if account.state is AccountState.LEASED or (account.state is AccountState.FREE and not account.drain)
+    ]

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import STEPS, Deployment, State, Step
 from orchestrator.scheduler import (
+    Built,
     Ceiling,
+    CleanFirst,
     Limits,
     MakeRoom,
     Place,
+    Refuse,
+    Serve,
     Showing,
     Snapshot,
     Start,
@@ -49,6 +53,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             project_id=draw(st.integers(1, 3)),
             since=NOW - draw(ages),
             is_bot=draw(st.booleans()),
+            check_only=draw(st.booleans()),
+            needs_bytes=draw(st.integers(0, 12)),
+            is_asked_for=draw(st.booleans()),
         )
         for number in range(count)
     ]
@@ -56,13 +63,39 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     showing = [Showing(2000 + number, NOW - draw(ages)) for number in range(draw(st.integers(0, 4)))]
     previews = [*owners, *(show.preview_id for show in showing), *[None] * draw(st.integers(0, 4))]
     places = [
-        Place(number, preview_id, 0 if preview_id is None else draw(st.integers(0, 4)))
+        Place(
+            number,
+            preview_id,
+            0 if preview_id is None else draw(st.integers(0, 4)),
+            bytes_used=0 if preview_id is None else draw(st.integers(0, 10)),
+            bytes_limit=draw(st.sampled_from([None, 10])),
+        )
         for number, preview_id in enumerate(draw(st.permutations(previews)))
+    ]
+    shared = [
+        Place(
+            100 + number,
+            None,
+            draw(st.integers(0, 4)),
+            is_shared=True,
+            since=NOW - draw(ages),
+            bytes_used=draw(st.integers(0, 10)),
+            bytes_limit=draw(st.sampled_from([None, 10])),
+            is_serving=draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(0, 2)))
+    ]
+    built = [
+        Built(500 + number, draw(st.sampled_from([100, 101])), NOW - draw(ages))
+        for number in range(draw(st.integers(0, 3)) if shared else 0)
     ]
     return Snapshot(
         waiting=waiting,
-        places=places,
+        places=places + shared,
         showing=showing,
+        built=built,
+        alone=frozenset(draw(st.lists(st.sampled_from(owners)))) if owners else frozenset(),
+        largest_store=draw(st.sampled_from([None, 10])),
         building=draw(st.dictionaries(st.integers(1, 4), st.integers(0, 3), max_size=4)),
         cleaning=draw(st.integers(0, 3)),
         ceiling=draw(st.none() | st.builds(Ceiling, st.integers(1, 8))),
@@ -113,11 +146,19 @@ def test_at_most_the_allowed_builds_run_on_one_account(snapshot: Snapshot, allow
 
 
 @given(snapshots(), limits)
-def test_no_account_is_given_to_two_previews(snapshot: Snapshot, allowed: Limits) -> None:
+def test_no_account_is_given_to_two_previews_but_for_those_that_share_it(
+    snapshot: Snapshot, allowed: Limits
+) -> None:
     previews: dict[int, set[int]] = {}
+    shared = {d.account_id for d in plan(snapshot, allowed, NOW) if isinstance(d, Start) and d.is_shared}
     for waiting, place in starts(snapshot, allowed):
-        previews.setdefault(place.account_id, set()).add(waiting.preview_id)
         assert place.preview_id in {None, waiting.preview_id}
+        if place.account_id in shared:
+            assert waiting.check_only
+            assert place.preview_id is None
+        else:
+            assert not place.is_shared
+            previews.setdefault(place.account_id, set()).add(waiting.preview_id)
     assert all(len(users) == 1 for users in previews.values())
 
 
@@ -139,11 +180,12 @@ def test_nobody_waits_while_a_slot_and_an_account_are_free(snapshot: Snapshot, a
     begun = starts(snapshot, allowed)
     ceiling = allowed.max_concurrent_builds if snapshot.ceiling is None else snapshot.ceiling.builds
     slots = min(ceiling, allowed.max_concurrent_builds) - sum(snapshot.building.values()) - len(begun)
-    free = [p for p in snapshot.places if p.preview_id is None and p not in {place for _, place in begun}]
+    free = [p for p in snapshot.places if p.is_free and p not in {place for _, place in begun}]
     held = {place.preview_id for place in snapshot.places}
     left = {w.deployment_id for w in snapshot.waiting} - {w.deployment_id for w, _ in begun}
+    left -= {d.deployment_id for d in plan(snapshot, allowed, NOW) if isinstance(d, Refuse)}
     homeless = [w for w in snapshot.waiting if w.deployment_id in left and w.preview_id not in held]
-    assert not (slots > 0 and free and homeless)
+    assert not (slots > 0 and any(p.has_room(w.needs_bytes) for p in free for w in homeless))
 
 
 @given(snapshots(), limits)
@@ -167,7 +209,7 @@ def test_within_a_project_people_go_before_bots_until_those_have_aged(
     order = list(turns(snapshot, allowed, NOW))
     for place, earlier in enumerate(order):
         for later in order[place + 1 :]:
-            if earlier.project_id != later.project_id:
+            if earlier.project_id != later.project_id or NOW - earlier.since >= allowed.starving_seconds:
                 continue
             earlier_is_young_bot = earlier.is_bot and NOW - earlier.since < allowed.ageing_seconds
             later_is_young_bot = later.is_bot and NOW - later.since < allowed.ageing_seconds
@@ -196,6 +238,12 @@ def test_a_project_with_builds_under_way_lets_others_go_first() -> None:
     assert [w.deployment_id for w in turns(snapshot, ALL_ALIKE, NOW)] == [2, 1]
 
 
+def test_whoever_starves_goes_first_whatever_its_project_runs() -> None:
+    waiting = [a_waiting(1, project_id=1, since=NOW - 3600), a_waiting(2, project_id=2)]
+    snapshot = Snapshot(waiting, [], building={1: 9})
+    assert [w.deployment_id for w in turns(snapshot, ALL_ALIKE, NOW)] == [1, 2]
+
+
 def test_a_project_with_twice_the_weight_gets_twice_the_turns() -> None:
     waiting = [a_waiting(10 * project + n, project_id=project) for project in (1, 2) for n in range(6)]
     snapshot = Snapshot(waiting, [Place(number, None) for number in range(12)])
@@ -216,11 +264,10 @@ def test_only_those_give_way_who_have_had_their_time(snapshot: Snapshot, allowed
 @given(snapshots(), limits)
 def test_never_more_give_way_than_accounts_are_wanted(snapshot: Snapshot, allowed: Limits) -> None:
     held = {place.preview_id for place in snapshot.places}
-    free = sum(place.preview_id is None for place in snapshot.places)
     homeless = {w.preview_id for w in snapshot.waiting} - held
     gone = makes_room(snapshot, allowed)
     assert len(gone) == len(set(gone))
-    assert len(gone) <= max(len(homeless) - free - snapshot.cleaning, 0)
+    assert len(gone) <= max(len(homeless) - snapshot.cleaning, 0)
 
 
 @given(snapshots(), limits)
@@ -237,6 +284,84 @@ def test_a_preview_gives_way_when_somebody_waits_for_an_account() -> None:
     assert makes_room(full, Limits()) == [5]
     assert makes_room(replace(full, cleaning=1), Limits()) == [], "an account is about to be free"
     assert makes_room(replace(full, places=[Place(1, 5), Place(2, None)]), Limits()) == []
+
+
+# --- sharing an account -------------------------------------------------------------------------------
+
+
+def a_check(number: int, **changes: object) -> Waiting:
+    return a_waiting(number, **({"is_bot": True, "check_only": True} | changes))
+
+
+def test_check_only_merge_requests_need_not_wait_for_one_anothers_builds() -> None:
+    eleven = [a_check(number) for number in range(11)]
+    snapshot = Snapshot(eleven, [Place(number, None) for number in range(3)])
+    begun = Counter(place.account_id for _, place in starts(snapshot, ALL_ALIKE))
+    assert begun == {0: 4, 1: 4, 2: 3}
+
+
+def test_whoever_stays_live_is_built_on_an_account_of_its_own() -> None:
+    shared = Place(1, None, is_shared=True, since=NOW)
+    snapshot = Snapshot([a_waiting(1), a_check(2)], [shared])
+    assert [w.deployment_id for w, _ in starts(Snapshot([a_check(2)], [shared]), ALL_ALIKE)] == [2]
+    assert starts(snapshot, ALL_ALIKE) == [], "somebody waits for the account to be empty"
+
+
+def test_a_shared_account_is_closed_when_it_is_full_or_old() -> None:
+    def taken(**changes: object) -> bool:
+        values: dict[str, object] = {"is_shared": True, "since": NOW, "bytes_used": 1, "bytes_limit": 100}
+        place = Place(1, None, **(values | changes))  # type: ignore[arg-type]
+        return bool(starts(Snapshot([a_check(1, needs_bytes=30)], [place]), ALL_ALIKE))
+
+    assert taken(bytes_used=40)
+    assert not taken(bytes_used=41), "70 % full"
+    assert not taken(since=NOW - 3600), "an hour old"
+    assert not taken(builds=4)
+
+
+@given(snapshots(), limits)
+def test_an_address_serves_one_at_a_time_the_first_built_first(snapshot: Snapshot, allowed: Limits) -> None:
+    places = {place.account_id: place for place in snapshot.places}
+    built = {one.deployment_id: one for one in snapshot.built}
+    served = [built[d.deployment_id] for d in plan(snapshot, allowed, NOW) if isinstance(d, Serve)]
+    assert len({one.account_id for one in served}) == len(served)
+    for one in served:
+        assert one.account_id not in places or not places[one.account_id].is_serving
+        others = [other for other in built.values() if other.account_id == one.account_id]
+        assert one.since == min(other.since for other in others)
+
+
+# --- what fits ----------------------------------------------------------------------------------------
+
+
+@given(snapshots(), limits)
+def test_nothing_is_built_where_it_is_not_expected_to_fit(snapshot: Snapshot, allowed: Limits) -> None:
+    used = {place.account_id: place.bytes_used for place in snapshot.places}
+    for waiting, place in starts(snapshot, allowed):
+        if not waiting.is_asked_for:
+            assert (
+                place.bytes_limit is None or used[place.account_id] + waiting.needs_bytes <= place.bytes_limit
+            )
+        used[place.account_id] += waiting.needs_bytes
+
+
+def test_an_image_that_fits_nowhere_is_refused_unless_somebody_asked_for_it() -> None:
+    small = [Place(1, None, bytes_limit=10)]
+    snapshot = Snapshot([a_waiting(1, needs_bytes=11)], small, largest_store=10)
+    assert plan(snapshot, ALL_ALIKE, NOW) == [Refuse(1, 11, 10)]
+    asked_for = replace(snapshot, waiting=[a_waiting(1, needs_bytes=11, is_asked_for=True)])
+    assert [w.deployment_id for w, _ in starts(asked_for, ALL_ALIKE)] == [1]
+
+
+def test_an_account_is_cleaned_first_when_the_next_image_does_not_fit_beside_the_running_one() -> None:
+    waiting = a_waiting(1, needs_bytes=4)
+    beside = Place(1, waiting.preview_id, bytes_used=6, bytes_limit=10)
+    full = replace(beside, bytes_used=7)
+    assert [place for _, place in starts(Snapshot([waiting], [beside]), ALL_ALIKE)] == [beside]
+    assert plan(Snapshot([waiting], [full], alone=frozenset({waiting.preview_id})), ALL_ALIKE, NOW) == [
+        CleanFirst(waiting.preview_id)
+    ]
+    assert plan(Snapshot([waiting], [full]), ALL_ALIKE, NOW) == [], "not while something else is on it"
 
 
 # --- the ceiling --------------------------------------------------------------------------------------
