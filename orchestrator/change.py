@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from orchestrator import history, pool, preview, progress, scheduler
 from orchestrator import outcome as out
-from orchestrator import pool, preview, progress, scheduler
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.policy import Policy
@@ -142,7 +142,11 @@ class Change:
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
         """Write down what a step of `current` brought back, and what follows from it."""
-        others = [d for d in self._tx.unsettled_of(current.preview_id) if d.id != current.id]
+        others = [
+            d
+            for d in self._tx.unsettled_of(current.preview_id)
+            if d.id != current.id and d.account_id in {None, current.account_id}
+        ]
         serving = next((d for d in others if d.state is State.LIVE), None)
         scene = Scene(
             now=self._now,
@@ -150,9 +154,10 @@ class Change:
             serving=serving,
             address_busy=any(d.is_at_the_address for d in others),
         )
-        after = self.put_deployment(
-            current, progress.apply(current, outcome, scene), claim=claim, why=_why(outcome)
-        )
+        applied = progress.apply(current, outcome, scene)
+        if isinstance(outcome, out.BuildSucceeded):
+            applied = self._measure(current, applied, outcome)
+        after = self.put_deployment(current, applied, claim=claim, why=_why(outcome))
         self._keep_log(current, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)
@@ -166,7 +171,24 @@ class Change:
             self._look_again(current)
         self._adapt(outcome)
         if after.is_settled:
-            self.release_if_done(current.preview_id)
+            self._release_of(current)
+
+    def _measure(self, built: Deployment, after: Deployment, outcome: out.BuildSucceeded) -> Deployment:
+        """Write down what the build took: seconds, and bytes of the store since it was last looked at.
+
+        Where builds share a store, what two of them took at once counts for the one that ended later.
+        """
+        project = self._tx.project(self._tx.preview(built.preview_id).project_id)
+        size = None
+        if outcome.bytes_used is not None and built.account_id is not None:
+            size = max(outcome.bytes_used - (self._tx.account(built.account_id).bytes_used or 0), 0)
+            self._tx.put_store_use(built.account_id, outcome.bytes_used, outcome.bytes_limit)
+        self._tx.put_figures(
+            project.id,
+            image_bytes=history.expected_bytes(project.image_bytes, size),
+            build_seconds=history.expected_seconds(project.build_seconds, self._now - built.since),
+        )
+        return replace(after, image_bytes=size)
 
     def _cannot_be_put_back(self, failed: Deployment, serving: Deployment) -> None:
         """The address stays with an image that failed: what was good there is good no more."""
@@ -184,11 +206,13 @@ class Change:
 
     def _lose_account(self, current: Deployment, reason: str) -> None:
         """All that the preview has on this account is out of reach: put the account away, start anew."""
-        account = self._tx.account_of(current.preview_id)
-        if account is None or account.fence != current.fence:
+        if current.account_id is None:
+            return
+        account = self._tx.account(current.account_id)
+        if account.fence != current.fence or account.state is not AccountState.LEASED:
             return
         for other in self._tx.unsettled_of(current.preview_id):
-            if other.state is State.LIVE:
+            if other.state is State.LIVE and other.account_id == account.id:
                 self.put_deployment(
                     other, preview.stop(other, self._now), why="its account could not be used"
                 )
@@ -243,19 +267,31 @@ class Change:
         if after.state is current.state:
             return
         bytes_after = outcome.bytes_after if isinstance(outcome, out.Cleaned) else None
-        preview_id = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
-        if preview_id is not None:
+        had_it = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
+        for preview_id in had_it:
             self._report(preview_id, at_once=True)
         self.plan_again = True
 
     def release_if_done(self, preview_id: int) -> None:
-        """Give the account back for cleaning when nothing of the preview needs it any more."""
+        """Give the preview's account back for cleaning when nothing of it needs it any more."""
         account = self._tx.account_of(preview_id)
-        if account is None or account.state is not AccountState.LEASED:
-            return
-        if any(d.step is not Step.AWAIT_APPROVAL for d in self._tx.unsettled_of(preview_id)):
-            return
-        self.put_account(account, pool.release(account, self._now), preview_id=preview_id)
+        if account is not None:
+            self.release_if_unused(account.id)
+
+    def _release_of(self, settled: Deployment) -> None:
+        """Give back the account that the deployment was on, and the one that its preview has."""
+        self.release_if_done(settled.preview_id)
+        if settled.account_id is not None:
+            self.release_if_unused(settled.account_id)
+
+    def release_if_unused(self, account_id: int) -> None:
+        """Give a leased account back for cleaning when nothing needs it any more."""
+        account = self._tx.account(account_id)
+        if account.state is AccountState.LEASED and not self._tx.is_needed(account):
+            self._release(account)
+
+    def _release(self, account: Account) -> None:
+        self.put_account(account, pool.release(account, self._now), preview_id=account.preview_id)
         self.plan_again = True
 
     # --- the plan -------------------------------------------------------------------------------------
@@ -268,26 +304,60 @@ class Change:
         deployments = {deployment.id: deployment for deployment, _ in going}
         accounts = {account.id: account for account in self._tx.accounts()}
         ceiling = _ceiling(self._tx, self._policy.limits)
-        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling)
-        for decision in scheduler.plan(snapshot, self._policy.limits, self._now):
+        projects = self._tx.projects()
+        needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
+        limits = replace(self._policy.limits, weights={p.id: p.weight for p in projects})
+        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling, needs)
+        for decision in scheduler.plan(snapshot, limits, self._now):
             match decision:
                 case scheduler.Start(deployment_id, account_id):
-                    account = self._leased(accounts[account_id], deployments[deployment_id].preview_id)
-                    accounts[account_id] = account
-                    self._start(deployments[deployment_id], account)
+                    waiting = deployments[deployment_id]
+                    accounts[account_id] = self._leased(accounts[account_id], waiting, decision)
+                    self._start(waiting, accounts[account_id], decision)
+                case scheduler.Serve(deployment_id):
+                    built = deployments[deployment_id]
+                    self.put_deployment(built, preview.serve(built, self._now))
                 case scheduler.MakeRoom(preview_id):
                     self.expire(self._tx.preview(preview_id), "another merge request waited for an account")
+                case scheduler.CleanFirst(preview_id):
+                    self._clean_first(preview_id)
+                case scheduler.Refuse(deployment_id, needs_bytes, largest):
+                    refused = preview.refuse(
+                        deployments[deployment_id], history.does_not_fit(needs_bytes, largest), self._now
+                    )
+                    self.put_deployment(deployments[deployment_id], refused)
 
-    def _leased(self, account: Account, preview_id: int) -> Account:
+    def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
         if account.state is not AccountState.FREE:
             return account
-        leased = self.put_account(account, pool.lease(account, preview_id, self._now), preview_id=preview_id)
+        preview_id = None if decision.is_shared else waiting.preview_id
+        why = "check-only deployments share it" if decision.is_shared else ""
+        leased = pool.lease(account, preview_id, self._now)
+        leased = self.put_account(account, leased, why=why, preview_id=preview_id)
         self._tx.open_lease(leased, preview_id, self._now)
         return leased
 
-    def _start(self, waiting: Deployment, account: Account) -> None:
-        started = preview.assign(waiting, account_id=account.id, fence=account.fence, now=self._now)
+    def _start(self, waiting: Deployment, account: Account, decision: scheduler.Start) -> None:
+        started = preview.assign(
+            waiting,
+            account_id=account.id,
+            fence=account.fence,
+            now=self._now,
+            is_shared=decision.is_shared,
+            reserved_bytes=decision.needs_bytes,
+        )
         self.put_deployment(waiting, started, why=f"builds on {account.name}")
+
+    def _clean_first(self, preview_id: int) -> None:
+        """Take the live preview down and clean its account, so that its next image fits."""
+        why = "the next image does not fit into the account's store beside this one"
+        account = self._tx.account_of(preview_id)
+        self._tx.set_preview(preview_id, expires_at=None, stop_reason=why)
+        for live in self._tx.unsettled_of(preview_id):
+            if live.state is State.LIVE:
+                self.put_deployment(live, preview.stop(live, self._now), why=why)
+        if account is not None:
+            self._release(account)
 
     # --- rows with their events -----------------------------------------------------------------------
 
@@ -310,7 +380,7 @@ class Change:
             )
             self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
             self.plan_again = True
-        elif before.holds_build_slot and not after.holds_build_slot:
+        elif (before.holds_build_slot and not after.holds_build_slot) or after.is_settled:
             self.plan_again = True
         return after
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,18 @@ class GitLab:
         """The numbers of all open merge requests."""
         path = f"/projects/{project_id}/merge_requests"
         return [_number(item, "iid") for item in self._pages(path, state="opened")]
+
+    def tree(self, project_id: int, sha: str) -> str:
+        """A name for all files of a commit; commits with the same files have the same.
+
+        GitLab does not tell the id of a commit's tree, but those of everything in it. Raises
+        :class:`Missing` when the project does not know the commit.
+        """
+        path = f"/projects/{project_id}/repository/tree"
+        entries = sorted(
+            f"{item.get('mode')} {item.get('id')} {item.get('path')}" for item in self._pages(path, ref=sha)
+        )
+        return hashlib.sha256("\0".join(entries).encode("utf-8", "replace")).hexdigest()
 
     def project(self, path_or_id: str | int) -> Mapping[str, Any]:
         """GitLab's description of a project."""

@@ -172,7 +172,7 @@ class Lifecycle:
             change = Change(tx, self._policy, now, who=OURSELVES)
             for present in expired:
                 change.expire(present, "its time was over")
-            for preview_id in idle:
-                change.release_if_done(preview_id)
+            for account_id in idle:
+                change.release_if_unused(account_id)
             change.plan_again = True
             change.finish()

@@ -134,7 +134,7 @@ def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_second
     match outcome:
         case Cleaned():
             state = AccountState.DRAINED if account.drain else AccountState.FREE
-            return _moved(account, state, now, due_at=None)
+            return replace(_moved(account, state, now, due_at=None), bytes_used=outcome.bytes_after)
         case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:
             return _failed(account, f"it does not get empty: {remaining}", False, now)
         case CleaningGoesOn(remaining):

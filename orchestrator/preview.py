@@ -121,8 +121,10 @@ STEPS: Mapping[State, frozenset[Step]] = {
 PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
+#: The trigger of a deployment for which an image that is there already will not do.
+REBUILD = "rebuild"
 #: Triggers of deployments that somebody asked for by a command.
-ASKED_FOR = frozenset({"command", "rebuild"})
+ASKED_FOR = frozenset({"command", REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
 AT_THE_ADDRESS = frozenset({Step.PUBLISH, Step.WATCH_JOB, Step.CHECK, Step.ROLL_BACK})
 

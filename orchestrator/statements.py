@@ -66,11 +66,11 @@ RENEW: Mapping[Kind, Update] = {
     .values(claimed_until=bindparam("until"))
     for kind, table in TABLES.items()
 }
-#: A row when ``account_id`` is leased to ``preview_id`` under ``fence``.
+#: A row when ``account_id`` is leased to ``preview_id``, or shared, under ``fence``.
 LEASED = select(t.account.c.id).where(
     t.account.c.id == bindparam("account_id"),
     t.account.c.fence == bindparam("fence"),
-    t.account.c.preview_id == bindparam("preview_id"),
+    or_(t.account.c.preview_id == bindparam("preview_id"), t.account.c.shared),
 )
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
@@ -97,17 +97,48 @@ _IS_UNSETTLED = or_(
 )
 UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED)
 UNSETTLED_OF = _OF_PREVIEW.where(_IS_UNSETTLED)
+#: For the scheduler; the states are there for their index.
 WAITING = (
     select(t.deployment.c.id)
-    .where(t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT)
+    .where(
+        t.deployment.c.state.in_([State.QUEUED, State.BUILDING]),
+        t.deployment.c.step.in_([Step.AWAIT_SLOT, Step.AWAIT_PLACE]),
+    )
     .limit(1)
 )
 
-#: Deployments for which their preview needs its account.
-_NEEDS_ACCOUNT = _IS_UNSETTLED & (t.deployment.c.step != Step.AWAIT_APPROVAL)
-LEASED_FOR_NOTHING = select(t.account.c.preview_id).where(
+#: Deployments for which their preview needs its account, and which use a shared one.
+_NEEDS_ACCOUNT = (
+    _IS_UNSETTLED
+    & (t.deployment.c.step != Step.AWAIT_APPROVAL)
+    & (t.deployment.c.preview_id == t.account.c.preview_id)
+)
+_USES_ACCOUNT = (
+    _IS_UNSETTLED
+    & (t.deployment.c.account_id == t.account.c.id)
+    & (t.deployment.c.fence == t.account.c.fence)
+)
+LEASED_FOR_NOTHING = select(t.account.c.id).where(
     t.account.c.state == AccountState.LEASED,
-    ~exists().where(t.deployment.c.preview_id == t.account.c.preview_id, _NEEDS_ACCOUNT),
+    ~exists().where(_NEEDS_ACCOUNT),
+    ~exists().where(_USES_ACCOUNT),
+)
+#: The newest image of the same files that ``account_id`` still has under ``fence``.
+REUSABLE = (
+    select(t.deployment.c.image)
+    .join(t.preview, t.preview.c.id == t.deployment.c.preview_id)
+    .where(
+        t.deployment.c.account_id == bindparam("account_id"),
+        t.deployment.c.fence == bindparam("fence"),
+        t.deployment.c.image.is_not(None),
+        t.preview.c.project_id == bindparam("project_id"),
+        or_(
+            t.deployment.c.sha == bindparam("sha"),
+            (t.deployment.c.tree != "") & (t.deployment.c.tree == bindparam("tree")),
+        ),
+    )
+    .order_by(t.deployment.c.id.desc())
+    .limit(1)
 )
 
 ACCOUNTS = select(t.account).order_by(t.account.c.name)

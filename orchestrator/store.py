@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     case,
     insert,
+    or_,
     select,
     update,
 )
@@ -270,13 +271,38 @@ class Tx:
         }
         return self._connection.scalar(sql.LEASED, leased) is not None
 
+    def is_needed(self, account: Account) -> bool:
+        """True while something on its way, live, or to be tidied needs a leased account."""
+        return account.id not in self._connection.scalars(
+            sql.LEASED_FOR_NOTHING.where(t.account.c.id == account.id)
+        )
+
     def leased_for_nothing(self) -> list[int]:
-        """Previews that hold an account although nothing of them is on its way, live, or to be tidied."""
+        """Leased accounts that nothing on its way, live, or to be tidied needs."""
         return list(self._connection.scalars(sql.LEASED_FOR_NOTHING))
 
     def is_anybody_waiting(self) -> bool:
         """True when a deployment waits for the scheduler."""
         return self._connection.scalar(sql.WAITING) is not None
+
+    def reusable_image(self, deployment: Deployment, project_id: int, tree: str) -> str | None:
+        """An image of the same commit, or of the same files, that the deployment's account still has."""
+        image: str | None = self._connection.scalar(
+            sql.REUSABLE,
+            {
+                "account_id": deployment.account_id,
+                "fence": deployment.fence,
+                "project_id": project_id,
+                "sha": deployment.sha,
+                "tree": tree,
+            },
+        )
+        return image
+
+    def previews_under(self, account_id: int, fence: int) -> list[int]:
+        """The previews of which something was on the account under its lease numbered `fence`."""
+        under = (t.deployment.c.account_id == account_id) & (t.deployment.c.fence == fence)
+        return list(self._connection.scalars(select(t.deployment.c.preview_id).where(under).distinct()))
 
     def add_deployment(
         self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
@@ -364,37 +390,59 @@ class Tx:
         self._put(Kind.ACCOUNT, before.id, before.version, values, claim)
         return replace(after, version=before.version + 1)
 
-    def open_lease(self, account: Account, preview_id: int, now: float) -> None:
-        """Write down that `account` (under its new fencing number) was given to `preview_id`."""
+    def open_lease(self, account: Account, preview_id: int | None, now: float) -> None:
+        """Write down that `account` was given to `preview_id`, or is shared, under its new fencing number."""
         self._insert(t.lease, account_id=account.id, fence=account.fence, preview_id=preview_id, taken_at=now)
 
     def close_lease(
         self, account: Account, now: float, *, before: int | None, after: int | None
-    ) -> int | None:
+    ) -> list[int]:
         """End the account's lease, with the bytes of its image store before and after the cleaning.
 
-        `after` is None while it is not clean. Returns the preview that had it, None when it has its receipt
+        `after` is None while it is not clean. Returns the previews that had it, none when it has its receipt
         already or the account was not leased before this cleaning.
         """
         this = (t.lease.c.account_id == account.id) & (t.lease.c.fence == account.fence)
         query = select(t.lease).where(this, t.lease.c.bytes_after.is_(None))
         row = self._connection.execute(query).first()
         if row is None:
-            return None
+            return []
         ended_at = now if row.ended_at is None else row.ended_at
         receipt = {"ended_at": ended_at, "bytes_before": before, "bytes_after": after}
         self._connection.execute(update(t.lease).where(this).values(**receipt))
-        return int(row.preview_id)
+        own = [] if row.preview_id is None else [int(row.preview_id)]
+        return own or self.previews_under(account.id, account.fence)
 
     def last_lease(self, preview_id: int) -> Row[Any] | None:
-        """The newest lease that a preview has had, with its receipt."""
-        return self._connection.execute(
-            select(t.lease, t.account.c.name)
-            .join(t.account, t.account.c.id == t.lease.c.account_id)
-            .where(t.lease.c.preview_id == preview_id)
-            .order_by(t.lease.c.taken_at.desc())
+        """The newest lease that a preview has had, or had a share in, with its receipt."""
+        leases = select(t.lease, t.account.c.name).join(t.account, t.account.c.id == t.lease.c.account_id)
+        shared = (
+            select(t.deployment.c.account_id, t.deployment.c.fence)
+            .where(t.deployment.c.preview_id == preview_id, t.deployment.c.account_id.is_not(None))
+            .order_by(t.deployment.c.id.desc())
             .limit(1)
+        )
+        newest = self._connection.execute(shared).first()
+        own = t.lease.c.preview_id == preview_id
+        if newest is not None:
+            own = or_(own, (t.lease.c.account_id == newest.account_id) & (t.lease.c.fence == newest.fence))
+        return self._connection.execute(
+            leases.where(own).order_by(t.lease.c.taken_at.desc()).limit(1)
         ).first()
+
+    def put_store_use(self, account_id: int, used: int, limit: int | None) -> None:
+        """Write down how full the account's image store was found."""
+        self._connection.execute(
+            update(t.account).where(t.account.c.id == account_id).values(bytes_used=used, bytes_limit=limit)
+        )
+
+    def put_figures(self, project_id: int, *, image_bytes: int | None, build_seconds: float) -> None:
+        """Write down what the project's builds take."""
+        self._connection.execute(
+            update(t.project)
+            .where(t.project.c.id == project_id)
+            .values(image_bytes=image_bytes, build_seconds=build_seconds)
+        )
 
     # --- events, deliveries, reports, logs, switches --------------------------------------------------
 

@@ -113,8 +113,8 @@ class Views:
     def _view(
         self, tx: Tx, project: Project, present: Preview, *, limit: int = 100, with_events: bool = False
     ) -> PreviewView:
-        account = tx.account_of(present.id)
         deployments = tx.deployments_of(present.id, limit=limit)
+        account = tx.account_of(present.id) or self._shared_account(tx, deployments)
         is_live = any(d.state is State.LIVE for d in tx.unsettled_of(present.id))
         return PreviewView(
             project=project,
@@ -125,6 +125,13 @@ class Views:
             events=tx.events_of(present.id) if with_events else (),
             logs=tx.kept_logs([d.id for d in deployments]) if with_events else frozenset(),
         )
+
+    def _shared_account(self, tx: Tx, deployments: Sequence[Deployment]) -> Account | None:
+        """The account that the newest deployment shares, while it uses it."""
+        newest = deployments[0] if deployments else None
+        if newest is None or newest.account_id is None or newest.is_settled:
+            return None
+        return tx.account(newest.account_id) if tx.lease_is_current(newest) else None
 
     def _pool_is_usable(self, tx: Tx) -> bool:
         out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}

@@ -9,6 +9,7 @@ from itertools import islice
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build
 from orchestrator.outcome import Failure, KeptLog, Outcome
+from orchestrator.preview import REBUILD
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
 from worker.step import Site, kept
 
@@ -32,6 +33,10 @@ def start(site: Site) -> Outcome:
         return out.BuildStarted(adopted.id)
     if _may_still_appear(site):
         return out.BuildAwaited(_TAKEOVER_SECONDS)
+    tree = site.tree()
+    image = _image_of(site, tree)
+    if image is not None:
+        return out.BuildReused(image, tree)
     if not site.preview.is_from_project:
         # A stranger can push between the approval and now: what was not approved must not even be built.
         head = site.head_now()
@@ -57,7 +62,16 @@ def start(site: Site) -> Outcome:
         )
     if resolved != deployment.sha:
         return out.WrongCommit(build_id, resolved)
-    return out.BuildStarted(build_id)
+    return out.BuildStarted(build_id, tree)
+
+
+def _image_of(site: Site, tree: str) -> str | None:
+    """An image of the same files that the account still has, unless a new one was asked for."""
+    image = None if site.deployment.trigger == REBUILD else site.reusable(tree)
+    if image is None:
+        return None
+    there = (found.name.partition("@")[0] for found in site.account.job_images())
+    return image if any(name and image.partition("@")[0].endswith(name) for name in there) else None
 
 
 def _may_still_appear(site: Site) -> bool:
@@ -75,7 +89,8 @@ def watch(site: Site) -> Outcome:
         return out.BuildVanished()
     match build.status:
         case BuildStatus.SUCCESS if build.image is not None:
-            return out.BuildSucceeded(build.image, _log(site, build))
+            store = site.account.store_use()
+            return out.BuildSucceeded(build.image, _log(site, build), store.used, store.limit)
         case BuildStatus.FAILURE | BuildStatus.TIMEOUT | BuildStatus.CANCELLED:
             return _failed(site, build)
         case BuildStatus.UNKNOWN if build.has_ended:

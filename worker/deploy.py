@@ -122,7 +122,9 @@ def remove_jobs(site: Site) -> None:
         return
     jobs = {job.name for job in site.account.jobs()}
     unwanted = {site.deployment.candidate_name} if site.deployment.had_candidate else set()
-    if site.deployment.state is State.FAILED and site.serving is None and not site.address_busy:
+    is_alone = site.serving is None and not site.address_busy
+    if site.deployment.check_only or (site.deployment.state is State.FAILED and is_alone):
+        # One that shares its account was begun only when it had the address for itself.
         unwanted.add(PUBLISHED_JOB)
     for name in sorted(unwanted & jobs):
         site.guard()

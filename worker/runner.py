@@ -188,6 +188,8 @@ class Runner:
                 address_busy=any(d.is_at_the_address for d in place.others),
                 guard=self._guard(claim, deployment),
                 head_now=lambda: self._head_now(place),
+                tree=lambda: self._tree(place, deployment),
+                reusable=lambda tree: self._reusable(place, deployment, tree),
                 now=self._clock(),
                 is_takeover=claim.is_takeover,
             )
@@ -196,6 +198,18 @@ class Runner:
     def _head_now(self, place: _Place) -> str:
         seen = self._parts.gitlab.merge_request(place.project.gitlab_id, place.preview.iid)
         return seen.sha
+
+    def _tree(self, place: _Place, deployment: Deployment) -> str:
+        try:
+            return self._parts.gitlab.tree(place.project.gitlab_id, deployment.sha)
+        except GitLabError as error:
+            # All that is lost is the chance to build once instead of twice.
+            log.info("deployment %s: its files are not known: %s", deployment.id, error)
+            return ""
+
+    def _reusable(self, place: _Place, deployment: Deployment, tree: str) -> str | None:
+        with self._parts.store.read() as tx:
+            return tx.reusable_image(deployment, place.project.id, tree)
 
     def _place(self, tx: Tx, deployment: Deployment) -> _Place | None:
         """The rows around the deployment; None when its account is not its preview's any more."""
@@ -207,7 +221,11 @@ class Runner:
             credentials=tx.credentials(deployment.account_id),
             preview=preview,
             project=tx.project(preview.project_id),
-            others=[d for d in tx.unsettled_of(preview.id) if d.id != deployment.id],
+            others=[
+                d
+                for d in tx.unsettled_of(preview.id)
+                if d.id != deployment.id and d.account_id in {None, deployment.account_id}
+            ],
         )
 
     # --- accounts -------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ class Site:
     guard: Callable[[], None]
     #: The head commit of the merge request, as GitLab says now.
     head_now: Callable[[], str]
+    #: Names the files of the deployment's commit, whatever its history; empty when GitLab cannot tell.
+    tree: Callable[[], str]
+    #: The image of a tree, or of the deployment's commit, that the account should still have.
+    reusable: Callable[[str], str | None]
     now: float
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False

@@ -116,6 +116,8 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "address_busy": False,
         "guard": lambda: None,
         "head_now": lambda: deployment.sha,
+        "tree": lambda: "",
+        "reusable": lambda tree: None,
         "now": 0.0,
     }
     return Site(**(values | changes))  # type: ignore[arg-type]
