@@ -167,7 +167,21 @@ _build = _some(
     parameters=_some(image_name=_words),
 )
 _limit = _some(name=_words, limit=_words, used=_words)
+_full = st.fixed_dictionaries(
+    {"name": st.just("Storage"), "used": st.sampled_from(["0B", "1.00Gi"]), "limit": _words | _json}
+)
 _categories = st.lists(_some(name=_words, items=st.lists(_limit, max_size=2)), max_size=2)
+#: A store as it is, with a name or an amount that may be anything.
+_store = st.fixed_dictionaries(
+    {
+        "categories": st.lists(
+            st.fixed_dictionaries({"items": st.lists(_limit | _full, min_size=1, max_size=2)}),
+            min_size=1,
+            max_size=2,
+        )
+    }
+)
+_messages = _some(warning=st.lists(_words, max_size=2), error=st.lists(_words, max_size=2))
 _body = _some(
     builds=st.lists(_build, max_size=2),
     build=_build,
@@ -180,7 +194,7 @@ _body = _some(
     data=_some(logs=st.lists(_some(message=_words), max_size=2)),
     status=_words,
     health=_some(status=_words),
-    messages=_some(warning=st.lists(_words, max_size=2), error=st.lists(_words, max_size=2)),
+    messages=_messages,
     error=st.lists(_words, max_size=2),
     detail=st.lists(_some(loc=_json, msg=_words), max_size=2),
     message=_words,
@@ -249,6 +263,50 @@ def test_any_bytes_become_a_named_error(
 ) -> None:
     gateway.behave = writes(data)
     outcome(call, account)
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+@pytest.mark.parametrize("size", ["f" * 400, f"-{'f' * 20}", "-1", "0x5", ""])
+def test_a_chunk_of_an_impossible_size_is_an_error(
+    gateway: RawGateway, account: AccountClient, call: str, size: str
+) -> None:
+    gateway.behave = writes(answer(size.encode() + b"\r\n{}\r\n", "Transfer-Encoding: chunked"))
+    assert isinstance(outcome(call, account), ToolforgeError)
+
+
+#: Where a call looks in its answer, and what is nearly right there.
+NEARLY_RIGHT: dict[str, dict[str, st.SearchStrategy[object]]] = {
+    "health": {"status": _words},
+    "start_build": {"new_build": _some(name=_words, resolved_ref=_words)},
+    "builds": {"builds": st.lists(_build, max_size=3)},
+    "build": {"build": _build},
+    "latest_build": {"build": _build},
+    "build_log": {"line": _words},
+    "store_use": {"quota": _store},
+    "put_job": {"job_changed": _json},
+    "jobs": {"jobs": st.lists(_job, max_size=3)},
+    "job": {"job": _job},
+    "job_log": {"data": _some(logs=st.lists(_some(message=_words), max_size=3))},
+    "job_quotas": {"quota": _some(categories=_categories)},
+    "job_images": {"images": st.lists(_some(shortname=_words, image=_words), max_size=3)},
+    "envvars": {"envvars": st.lists(_some(name=_words, value=_words), max_size=3)},
+}
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_what_is_nearly_right_is_read_as_far_as_it_can_be(
+    gateway: RawGateway, account: AccountClient, call: str
+) -> None:
+    seen: list[object] = []
+
+    @settings(_often, max_examples=40, derandomize=True, database=None)
+    @given(body=st.fixed_dictionaries(NEARLY_RIGHT.get(call, {}), optional={"messages": _messages}))
+    def is_typed_or_named(body: dict[str, object]) -> None:
+        gateway.behave = writes(answer(json.dumps(body).encode()))
+        seen.append(outcome(call, account))
+
+    is_typed_or_named()
+    assert any(not isinstance(one, ToolforgeError) for one in seen), "none was near enough"
 
 
 @pytest.mark.parametrize("call", sorted(CALLS))
