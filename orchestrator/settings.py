@@ -99,6 +99,16 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
     )
+    bots: frozenset[str] = Field(
+        Policy.bots,
+        description=(
+            "User names of bots, as a JSON list; those of GitLab's access tokens are known. People go first."
+        ),
+    )
+    check_only_bots: bool = Field(
+        Policy.check_only_bots,
+        description="Whether bots' merge requests are checked only; `/preview` then brings one to look at.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -220,6 +230,8 @@ class Settings(BaseSettings):
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
+            bots=self.bots,
+            check_only_bots=self.check_only_bots,
         )
 
 

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,8 +241,9 @@ class Toolforge:
 
 
 def _close_all(shelf: _Shelf) -> None:
-    while shelf.idle:
-        shelf.idle.pop().close()
+    with suppress(IndexError):
+        while True:  # and not while there are some: another thread may take the last one in between
+            shelf.idle.pop().close()
 
 
 class AccountClient:
@@ -456,8 +457,9 @@ def _errors_named(method: str) -> Iterator[None]:
     """Turns what requests and urllib3 raise within the block into named errors, without their texts."""
     try:
         yield
-    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-        # requests' own errors are OSErrors, and what it lets through of others' are mostly ValueErrors.
+    except (OSError, ValueError, OverflowError, urllib3.exceptions.HTTPError) as error:
+        # requests' own errors are OSErrors, and what it lets through of others' are mostly ValueErrors;
+        # http.client takes any number for the size of a chunk.
         raise _named(method, error) from None
 
 
