@@ -90,6 +90,7 @@ def gateway(running_gateway: RawGateway) -> RawGateway:
     """A gateway that has not been asked anything."""
     assert running_gateway.is_left()
     running_gateway.behave = writes()
+    running_gateway.resets = False
     running_gateway.requests.clear()
     return running_gateway
 
@@ -407,6 +408,34 @@ def test_only_what_may_be_repeated_is_when_the_gateway_is_not_there(authority: A
     toolforge.close()
 
 
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_a_reset_is_a_lost_connection_and_not_called_a_refusal(
+    gateway: RawGateway, account: AccountClient, call: str
+) -> None:
+    """While the request is sent or after it, in whichever words the system says so."""
+    gateway.resets = True
+    assert type(outcome(call, account)) is (AnswerLost if call in CHANGES else Unreachable)
+
+
+def test_a_reset_while_a_long_request_is_sent_is_a_lost_answer(
+    gateway: RawGateway, account: AccountClient
+) -> None:
+    gateway.resets = True
+    with pytest.raises(AnswerLost):
+        account.set_envvar("NAME", "v" * 2**24)
+
+
+@pytest.mark.parametrize(
+    "words", ["alert unknown ca", "SSLV3_ALERT_BAD_CERTIFICATE", "NewConnectionError", "WRONG_VERSION_NUMBER"]
+)
+def test_words_of_the_other_side_are_not_taken_for_ours(
+    gateway: RawGateway, account: AccountClient, words: str
+) -> None:
+    """The libraries put what they cannot read into their errors."""
+    gateway.behave = writes(words.encode() + b"\r\n\r\n")
+    assert type(outcome("start_build", account)) is AnswerLost
+
+
 def test_a_redirect_is_not_followed(gateway: RawGateway, account: AccountClient) -> None:
     gateway.behave = writes(answer(b"", "Location: https://elsewhere.example.org/", status="302 Found"))
     with pytest.raises(Unreachable, match="302"):
@@ -530,9 +559,10 @@ def test_a_certificate_that_the_gateway_does_not_accept_is_no_permission(
     context.verify_mode = ssl.CERT_REQUIRED
     context.maximum_version = newest
     good, bad = certificate(tmp_path / "good", ours), certificate(tmp_path / "bad", strangers)
+    waits = dataclasses.replace(HASTY, read=5.0)
     with RawGateway(context) as gateway:
         gateway.behave = writes(answer(b'{"jobs": []}'))
-        toolforge = Toolforge(gateway.url, user_agent="tests", ca_file=tmp_path / "ca.pem", waits=HASTY)
+        toolforge = Toolforge(gateway.url, user_agent="tests", ca_file=tmp_path / "ca.pem", waits=waits)
         with toolforge.account("dev-1", good) as account:
             assert account.jobs() == []
         with toolforge.account("dev-1", bad) as account, pytest.raises(NotAllowed) as caught:
