@@ -99,11 +99,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
     )
-    bots: frozenset[str] = Field(
-        Policy.bots,
-        description=(
-            "User names of bots, as a JSON list; those of GitLab's access tokens are known. People go first."
-        ),
+    bots: str = Field(
+        "",
+        description="User names of bots, with commas between; those of GitLab's access tokens are known.",
     )
     check_only_bots: bool = Field(
         Policy.check_only_bots,
@@ -230,7 +228,7 @@ class Settings(BaseSettings):
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
-            bots=self.bots,
+            bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
         )
 
