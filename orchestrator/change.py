@@ -16,7 +16,6 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview
-from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Tx
 
 #: Who is named in events that no person caused.
@@ -91,11 +90,9 @@ class Change:
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
-        if newest is not None and newest.sha == present.head_sha and newest.is_pending:
-            if newest.check_only:
-                # Asked for is a preview to look at.
-                self._deploy(present, trigger="command", approved=True)
-                return
+        is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
+        # Of one that is only checked, a preview to look at is asked for.
+        if newest is not None and is_pending and not newest.check_only:
             if newest.step is not Step.AWAIT_APPROVAL:
                 raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
             self.put_deployment(newest, preview.approve(newest, self._now))
@@ -159,11 +156,7 @@ class Change:
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
         """Write down what a step of `current` brought back, and what follows from it."""
-        others = [
-            d
-            for d in self._tx.unsettled_of(current.preview_id)
-            if d.id != current.id and d.account_id in {None, current.account_id}
-        ]
+        others = self._tx.neighbours_of(current)
         serving = next((d for d in others if d.state is State.LIVE), None)
         scene = Scene(
             now=self._now,
@@ -266,7 +259,7 @@ class Change:
         if not went_well and not (isinstance(outcome, out.NotNow) and outcome.throttled):
             return
         limits = self._policy.limits
-        before = _ceiling(self._tx, limits)
+        before = self._tx.ceiling(limits)
         after = before.eased(limits) if went_well else before.lowered()
         if after != before:
             self._tx.put_switch("ceiling", asdict(after))
@@ -297,8 +290,10 @@ class Change:
 
     def _release_of(self, settled: Deployment) -> None:
         """Give back the account that the deployment was on, and the one that its preview has."""
-        self.release_if_done(settled.preview_id)
-        if settled.account_id is not None:
+        own = self._tx.account_of(settled.preview_id)
+        if own is not None:
+            self.release_if_unused(own.id)
+        if settled.account_id is not None and (own is None or own.id != settled.account_id):
             self.release_if_unused(settled.account_id)
 
     def release_if_unused(self, account_id: int) -> None:
@@ -320,10 +315,10 @@ class Change:
         going = self._tx.unsettled()
         deployments = {deployment.id: deployment for deployment, _ in going}
         accounts = {account.id: account for account in self._tx.accounts()}
-        ceiling = _ceiling(self._tx, self._policy.limits)
+        ceiling = self._tx.ceiling(self._policy.limits)
         projects = self._tx.projects()
         needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
-        limits = replace(self._policy.limits, weights={p.id: p.weight for p in projects})
+        limits = scheduler.with_weights(self._policy.limits, projects)
         snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling, needs)
         decisions = scheduler.plan(snapshot, limits, self._now)
         if decisions:
@@ -434,11 +429,6 @@ class Change:
     def _report(self, preview_id: int, *, at_once: bool = False) -> None:
         at = self._now if at_once else self._now + _GATHER_SECONDS
         self._dues.append(self._tx.mark_report(preview_id, at))
-
-
-def _ceiling(tx: Tx, limits: Limits) -> Ceiling:
-    kept = tx.switch("ceiling")
-    return Ceiling(**kept) if kept else Ceiling(limits.max_concurrent_builds)
 
 
 def _why(outcome: out.Outcome) -> str:

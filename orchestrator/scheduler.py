@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heapreplace
 
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import ASKED_FOR, Deployment, State, Step
+from orchestrator.records import Project
 
 _SUCCESSES_TO_RISE = 3
 
@@ -56,6 +57,11 @@ class Ceiling:
         if self.successes + 1 < _SUCCESSES_TO_RISE:
             return Ceiling(self.builds, self.successes + 1)
         return Ceiling(min(self.builds + 1, limits.max_concurrent_builds))
+
+
+def with_weights(limits: Limits, projects: Sequence[Project]) -> Limits:
+    """`limits` with each project's share in the turns."""
+    return replace(limits, weights={project.id: project.weight for project in projects})
 
 
 @dataclass(frozen=True)
@@ -293,9 +299,10 @@ class _Planner:
     def _consider_beside(self, waiting: Waiting) -> None:
         """Its preview has an account: build there, beside what runs, or clean it first if that cannot be."""
         place = self._places[self._held[waiting.preview_id]]
-        if place.has_room(waiting.needs_bytes) or waiting.preview_id in self._cleaned_first:
-            if waiting.preview_id not in self._cleaned_first:
-                self._start(waiting, place)
+        if waiting.preview_id in self._cleaned_first:
+            return
+        if place.has_room(waiting.needs_bytes):
+            self._start(waiting, place)
         elif waiting.preview_id in self._snapshot.alone:
             self._cleaned_first.add(waiting.preview_id)
             self.decisions.append(CleanFirst(waiting.preview_id))
@@ -340,16 +347,16 @@ class _Planner:
         if self._slots <= 0 or place.builds >= self._limits.builds_per_account:
             return False
         self._slots -= 1
+        is_shared = place.is_shared or is_shared
         self._places[place.account_id] = replace(
             place,
             builds=place.builds + 1,
             bytes_used=place.bytes_used + waiting.needs_bytes,
-            is_shared=place.is_shared or is_shared,
+            is_shared=is_shared,
             since=place.since if place.is_shared else self._now,
         )
-        shared = place.is_shared or is_shared
         self.decisions.append(
-            Start(waiting.deployment_id, place.account_id, shared, needs_bytes=waiting.needs_bytes)
+            Start(waiting.deployment_id, place.account_id, is_shared, needs_bytes=waiting.needs_bytes)
         )
         return True
 

@@ -123,6 +123,8 @@ LEASED_FOR_NOTHING = select(t.account.c.id).where(
     ~exists().where(_NEEDS_ACCOUNT),
     ~exists().where(_USES_ACCOUNT),
 )
+#: Account ``id``, when it is one of them.
+IS_LEASED_FOR_NOTHING = LEASED_FOR_NOTHING.where(t.account.c.id == bindparam("id"))
 #: The newest image of the same files that ``account_id`` still has under ``fence``.
 REUSABLE = (
     select(t.deployment.c.image)

@@ -44,6 +44,7 @@ from orchestrator.rows import (
     preview_from,
     project_from,
 )
+from orchestrator.scheduler import Ceiling, Limits
 
 
 class Store:
@@ -262,6 +263,14 @@ class Tx:
         rows = self._connection.execute(sql.UNSETTLED_OF, {"preview_id": preview_id})
         return [deployment_from(row) for row in rows]
 
+    def neighbours_of(self, deployment: Deployment) -> list[Deployment]:
+        """Its preview's other unsettled deployments, but for those on another account; the newest first."""
+        return [
+            other
+            for other in self.unsettled_of(deployment.preview_id)
+            if other.id != deployment.id and other.account_id in {None, deployment.account_id}
+        ]
+
     def lease_is_current(self, deployment: Deployment) -> bool:
         """True while the account is leased to its preview under the deployment's fencing number."""
         leased = {
@@ -273,9 +282,7 @@ class Tx:
 
     def is_needed(self, account: Account) -> bool:
         """True while something on its way, live, or to be tidied needs a leased account."""
-        return account.id not in self._connection.scalars(
-            sql.LEASED_FOR_NOTHING.where(t.account.c.id == account.id)
-        )
+        return self._connection.scalar(sql.IS_LEASED_FOR_NOTHING, {"id": account.id}) is None
 
     def leased_for_nothing(self) -> list[int]:
         """Leased accounts that nothing on its way, live, or to be tidied needs."""
@@ -608,6 +615,11 @@ class Tx:
     def switch(self, name: str) -> Any:
         """The value of a switch, None when it was never set."""
         return self._connection.scalar(select(t.switch.c.value).where(t.switch.c.name == name))
+
+    def ceiling(self, limits: Limits) -> Ceiling:
+        """How many builds Toolforge bears just now."""
+        kept = self.switch("ceiling")
+        return Ceiling(**kept) if kept else Ceiling(limits.max_concurrent_builds)
 
     def put_switch(self, name: str, value: Any) -> None:
         """Set a switch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator import scheduler
 from orchestrator.forecast import Turn, forecast
@@ -55,8 +55,20 @@ class Overview:
     previews: Sequence[PreviewView]
     builds: int
     ceiling: int
-    #: Those that wait for an account or a build slot, the next first.
+    #: How many wait, those for an approval among them.
+    waiting: int
+    #: Those that wait for an account or a build slot, the next first; the beginning of a long queue.
     queue: Sequence[Waiter]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What the plan is made of, as it is at one moment."""
+
+    going: Sequence[tuple[Deployment, int]]
+    accounts: Sequence[Account]
+    projects: Sequence[Project]
+    ceiling: Ceiling
 
 
 class Views:
@@ -79,26 +91,20 @@ class Views:
     def overview(self, now: float) -> Overview:
         """All that the first page shows."""
         with self._store.read() as tx:
-            projects = {project.id: project for project in tx.projects()}
-            going = tx.unsettled()
-            kept = tx.switch("ceiling")
+            scene = self._scene(tx)
+            projects = {project.id: project for project in scene.projects}
             return Overview(
-                accounts=tx.accounts(),
+                accounts=scene.accounts,
                 previews=[self._view(tx, projects[p.project_id], p, limit=1) for p in tx.previews(limit=50)],
-                builds=sum(deployment.holds_build_slot for deployment, _ in going),
-                ceiling=kept["builds"] if kept else self._limits.max_concurrent_builds,
-                queue=self._queue(tx, going, projects, now),
+                builds=sum(deployment.holds_build_slot for deployment, _ in scene.going),
+                ceiling=scene.ceiling.builds,
+                waiting=sum(deployment.state is State.QUEUED for deployment, _ in scene.going),
+                queue=self._queue(tx, scene, projects, now),
             )
 
-    def _queue(
-        self,
-        tx: Tx,
-        going: Sequence[tuple[Deployment, int]],
-        projects: Mapping[int, Project],
-        now: float,
-    ) -> list[Waiter]:
-        turns = self._turns(tx, now)
-        waiting = [(d, project_id) for d, project_id in going if d.id in turns]
+    def _queue(self, tx: Tx, scene: _Scene, projects: Mapping[int, Project], now: float) -> list[Waiter]:
+        turns = self._turns(scene, now)
+        waiting = [(d, project_id) for d, project_id in scene.going if d.id in turns]
         waiting.sort(key=lambda pair: turns[pair[0].id].position)
         return [
             Waiter(projects[project_id], tx.preview(d.preview_id), turns[d.id])
@@ -127,7 +133,7 @@ class Views:
             view = self._view(tx, project, present)
             lease = tx.last_lease(preview_id)
             waits = view.newest is not None and view.newest.step is Step.AWAIT_SLOT
-            turn = self._turns(tx, now).get(view.newest.id) if view.newest and waits else None
+            turn = self._turns(self._scene(tx), now).get(view.newest.id) if view.newest and waits else None
             is_over = lease is not None and lease.ended_at is not None and lease.bytes_after is not None
             return project, Subject(
                 preview=present,
@@ -169,11 +175,12 @@ class Views:
         out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
         return any(account.state not in out_of_use for account in tx.accounts())
 
-    def _turns(self, tx: Tx, now: float) -> Mapping[int, Turn]:
+    def _scene(self, tx: Tx) -> _Scene:
+        return _Scene(tx.unsettled(), tx.accounts(), tx.projects(), tx.ceiling(self._limits))
+
+    def _turns(self, scene: _Scene, now: float) -> Mapping[int, Turn]:
         """What each waiting deployment can expect, by its id."""
-        going, accounts, projects = tx.unsettled(), tx.accounts(), tx.projects()
-        kept = tx.switch("ceiling")
-        limits = replace(self._limits, weights={project.id: project.weight for project in projects})
-        seconds = {p.id: p.build_seconds for p in projects if p.build_seconds is not None}
-        snapshot = scheduler.take_snapshot(going, accounts, Ceiling(**kept) if kept else None)
-        return forecast(snapshot, going, accounts, seconds, limits, now)
+        limits = scheduler.with_weights(self._limits, scene.projects)
+        seconds = {p.id: p.build_seconds for p in scene.projects if p.build_seconds is not None}
+        snapshot = scheduler.take_snapshot(scene.going, scene.accounts, scene.ceiling)
+        return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now)

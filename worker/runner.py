@@ -221,11 +221,7 @@ class Runner:
             credentials=tx.credentials(deployment.account_id),
             preview=preview,
             project=tx.project(preview.project_id),
-            others=[
-                d
-                for d in tx.unsettled_of(preview.id)
-                if d.id != deployment.id and d.account_id in {None, deployment.account_id}
-            ],
+            others=tx.neighbours_of(deployment),
         )
 
     # --- accounts -------------------------------------------------------------------------------------

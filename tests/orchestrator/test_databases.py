@@ -204,7 +204,7 @@ def test_what_people_see_is_read_from_any_of_them(any_parts: Parts) -> None:
     world.steps(out.JobStarted(), out.JobReady(), PASSED)
     overview = views.overview(world.now)
     assert [view.preview.iid for view in overview.previews] == [2, 1]
-    assert (len(overview.accounts), overview.builds) == (1, 0)
+    assert (len(overview.accounts), overview.builds, overview.waiting) == (1, 0, 1)
     assert [(waiter.preview.iid, waiter.turn.position) for waiter in overview.queue] == [(2, 1)]
     view = views.preview("group/tool", 1)
     assert view is not None
