@@ -89,14 +89,23 @@ def watch(site: Site) -> Outcome:
         return out.BuildVanished()
     match build.status:
         case BuildStatus.SUCCESS if build.image is not None:
-            store = site.account.store_use()
-            return out.BuildSucceeded(build.image, _log(site, build), store.used, store.limit)
+            return _succeeded(site, build, build.image)
         case BuildStatus.FAILURE | BuildStatus.TIMEOUT | BuildStatus.CANCELLED:
             return _failed(site, build)
         case BuildStatus.UNKNOWN if build.has_ended:
             return _failed(site, build)
         case _:
             return out.BuildGoesOn(has_begun=build.status is not BuildStatus.PENDING)
+
+
+def _succeeded(site: Site, build: Build, image: str) -> Outcome:
+    """The verdict on the build; how full the store is now is told where it can be had."""
+    log = _log(site, build)
+    try:
+        store = site.account.store_use()
+    except ToolforgeError:
+        return out.BuildSucceeded(image, log)
+    return out.BuildSucceeded(image, log, store.used, store.limit)
 
 
 def _failed(site: Site, build: Build) -> Outcome:

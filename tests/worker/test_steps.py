@@ -136,6 +136,30 @@ def test_a_build_that_ends_well_brings_its_image_by_digest_and_its_log(account: 
     assert "@sha256:" in outcome.image
     assert outcome.log is not None
     assert "built" in outcome.log.text
+    assert outcome.bytes_used
+    assert outcome.bytes_limit
+
+
+def test_a_store_that_cannot_be_read_does_not_hold_the_verdict_up(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deployment = started(account)
+    workshop.fault("status", "builds.quotas", status=503, count=None)
+    outcome = ended(account, deployment)
+    assert isinstance(outcome, out.BuildSucceeded)
+    assert (outcome.bytes_used, outcome.bytes_limit) == (None, None)
+    assert len(list(workshop.toolforge.faults)) == 1
+    assert next(iter(workshop.toolforge.faults)).hits > 0
+
+
+def test_an_image_of_the_same_files_is_run_instead_of_built_again(account: AccountClient) -> None:
+    before = built(account)
+    again = a_site(account, a_deployment(), reusable=lambda tree: before.image)
+    assert build.start(again) == out.BuildReused(str(before.image))
+    forgotten = a_site(account, a_deployment(), reusable=lambda tree: "tool-x/gone:latest@sha256:0")
+    assert isinstance(build.start(forgotten), out.BuildStarted)
+    anew = a_site(account, a_deployment(trigger="rebuild"), reusable=lambda tree: before.image)
+    assert isinstance(build.start(anew), out.BuildStarted)
 
 
 def test_a_build_that_fails_brings_cause_and_log(account: AccountClient) -> None:
