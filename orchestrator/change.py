@@ -364,7 +364,7 @@ class Change:
         self.put_deployment(waiting, started, why=f"builds on {account.name}")
 
     def _clean_first(self, preview_id: int) -> None:
-        """Take the live preview down and clean its account, so that its next image fits."""
+        """Clean the preview's account, so that its next image fits; what is live on it is taken down."""
         why = "the next image does not fit into the account's store beside this one"
         account = self._tx.account_of(preview_id)
         self._tx.set_preview(preview_id, expires_at=None, stop_reason=why)

@@ -140,7 +140,7 @@ class Snapshot:
     #: Accounts that are about to be free.
     cleaning: int = 0
     ceiling: Ceiling | None = None
-    #: Live previews whose next commit waits, by preview: they are alone on their account.
+    #: Previews on whose account there is at most what is live, and nothing on its way or to be tidied.
     alone: frozenset[int] = frozenset()
     #: The largest image store of the pool, in bytes; None: without limit, or not known.
     largest_store: int | None = None
@@ -173,7 +173,7 @@ class MakeRoom:
 
 @dataclass(frozen=True)
 class CleanFirst:
-    """Take this live preview down and clean its account: its next image does not fit beside it."""
+    """Take down what is live of this preview and clean its account: its next image does not fit there."""
 
     preview_id: int
 
@@ -374,6 +374,7 @@ def take_snapshot(
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
     live = {d.preview_id: d for d, _ in going if d.state is State.LIVE}
+    at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
     stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
@@ -395,7 +396,11 @@ def take_snapshot(
             for a in accounts
         ),
         ceiling=ceiling,
-        alone=frozenset(p for p, d in live.items() if busy[p] == 1 and d.step is Step.NONE),
+        alone=frozenset(
+            a.preview_id
+            for a in accounts
+            if a.preview_id is not None and busy[a.preview_id] == (a.preview_id in at_rest)
+        ),
         largest_store=max((s for s in stores if s is not None), default=None) if None not in stores else None,
     )
 

@@ -590,6 +590,21 @@ def test_an_account_is_cleaned_first_when_the_next_image_does_not_fit(world: Wor
     assert world.states() == ["stopped", "building"]
 
 
+def test_a_store_full_of_failures_is_cleaned_for_the_push_that_waits(world: World) -> None:
+    world.sees()
+    world.step(out.BuildStarted("b"))
+    built(world, 1, store=600)
+    world.step(BROKEN)
+    failed = world.deployment()
+    world.sees(sha=B)
+    assert world.states() == ["failed", "queued"]
+    claim = world.claim(Kind.DEPLOYMENT, failed.id)
+    world.lifecycle.record(claim, failed, out.Tidied(), world.now)
+    assert world.account().state is AccountState.CLEANING
+    world.cleaning(1, out.Cleaned(600, 0))
+    assert world.states() == ["failed", "building"]
+
+
 def test_what_fits_nowhere_is_refused_with_advice_and_tried_when_asked_for(world: World) -> None:
     world.sees()
     world.step(out.BuildStarted("b"))
