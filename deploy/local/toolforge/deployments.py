@@ -32,7 +32,10 @@ class Deployment:
         #: Counts the changes asked for; those that come while pods are being stopped are one change.
         self._wanted = 0
         self.since = time.time()
-        if template.spec["job_type"] != "scheduled":
+
+    def start(self) -> None:
+        """Create its pods; what they ask for counts from now on, so it must be known to who counts."""
+        if self.spec["job_type"] != "scheduled":
             self._fill()
 
     @property
@@ -100,5 +103,6 @@ class Deployment:
 
     def _fill(self) -> None:
         count = self.spec.get("replicas", 1) if self.spec["job_type"] == "continuous" else 1
-        for _ in range(count):
+        # One beyond the quota says that there is no room, for all that could never be created.
+        for _ in range(min(count, self._world.settings.job_limits.pods + 1)):
             self._runners.append(PodRunner(self._world, self._engine, self._template, self._log))

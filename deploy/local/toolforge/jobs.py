@@ -180,9 +180,9 @@ class Jobs:
         if deployment:
             deployment.replace(template)
         else:
-            self._running[(tool.name, name)] = Deployment(
-                self._world, self._engine, template, self.log(tool, name)
-            )
+            deployment = Deployment(self._world, self._engine, template, self.log(tool, name))
+            self._running[(tool.name, name)] = deployment
+            deployment.start()
 
     def _find_image(self, tool: str, name: str) -> Artifact | None:
         return self._images.find(name, for_tool=tool)

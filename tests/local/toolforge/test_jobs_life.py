@@ -135,6 +135,15 @@ def test_a_pod_being_replaced_gets_no_traffic_and_is_not_ready(serve) -> None:
     account.ready()
 
 
+def test_more_replicas_than_there_can_ever_be_are_out_of_quota_and_harm_nobody(account: Account) -> None:
+    image = account.built()
+    assert account.run(image, replicas=10**9).status_code == 200
+    assert account.job()["status_short"].startswith("Unable to start, out of quota for")
+    assert account.jobs("DELETE").status_code == 200
+    account.run(image, replicas=1)
+    account.ready()
+
+
 def test_replicas_are_ready_together(account: Account) -> None:
     account.run(account.built(), replicas=3)
     account.ready()
