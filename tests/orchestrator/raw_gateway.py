@@ -6,11 +6,11 @@ import socket
 import socketserver
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.background import Background
 from tests.local.toolforge.rig import until
 
 #: What to do with a connection once a request has arrived; the connection is closed afterwards.
@@ -29,7 +29,7 @@ def writes(*pieces: bytes, pause: float = 0.0) -> Behaviour:
     return behave
 
 
-class RawGateway:
+class RawGateway(Background):
     """Reads one request a connection, then does what `behave` says. `open_connections` counts.
 
     With `resets` it does neither, and throws each connection away once the handshake is done.
@@ -59,18 +59,9 @@ class RawGateway:
             daemon_threads = True
             allow_reuse_address = True
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> RawGateway:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        server = Server(("127.0.0.1", 0), Handler)
+        super().__init__(server)
+        self.url = f"https://127.0.0.1:{server.server_address[1]}"
 
     def is_left(self) -> bool:
         """Wait until nobody is connected any more."""

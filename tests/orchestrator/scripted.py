@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import trustme
+
+from tests.background import Background
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-class Scripted:
+class Scripted(Background):
     """Answers every request with `answer`, or with what `answer_to(method, path)` gives."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -62,24 +63,13 @@ class Scripted:
             def handle_error(self, request: object, client_address: object) -> None:
                 """Clients that do not trust us leave in the middle of the handshake."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        server = Server(("127.0.0.1", 0), Handler)
         scheme = "http"
         if tls is not None:
             scheme = "https"
-            self._server.socket = tls.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Scripted:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        super().__init__(server)
+        self.url = f"{scheme}://127.0.0.1:{server.server_port}"
 
 
 @dataclass(frozen=True)

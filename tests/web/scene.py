@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import threading
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -16,6 +14,7 @@ from werkzeug.serving import make_server
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.records import Delivery
+from tests.background import Background
 from web.app import create_app
 
 SECRET = "right-secret"
@@ -59,16 +58,16 @@ def comment_event(
     }
 
 
-class WebScene:
+class WebScene(Background):
     """A web process behind a real HTTP server, with one connected project; a context manager."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._keys = itertools.count(1)
         self.project_id = self._connect()
-        self._server = make_server("127.0.0.1", 0, create_app(parts), threaded=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._server.port}", trust_env=False)
+        server = make_server("127.0.0.1", 0, create_app(parts), threaded=True)
+        super().__init__(server)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
 
     def _connect(self) -> int:
         with self.parts.store.write() as tx:
@@ -89,17 +88,9 @@ class WebScene:
                 connection.execute(table.delete())
         self.project_id = self._connect()
 
-    def __enter__(self) -> WebScene:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         self.client.close()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__(*problem)
 
     def get(self, path: str) -> httpx.Response:
         """A page."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.background import Background
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -20,7 +22,7 @@ class Answer:
     after_seconds: float = 0.0
 
 
-class WebServer:
+class WebServer(Background):
     """Answers each path as told (404 otherwise) and remembers what was asked; a context manager."""
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
@@ -44,19 +46,13 @@ class WebServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self.port = self._server.server_port
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        super().__init__(server)
+        self.port = server.server_port
 
-    def __enter__(self) -> WebServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *problem: object) -> None:
         self._closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__(*problem)
 
     @property
     def address(self) -> str:
