@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from alembic.config import Config
@@ -18,6 +18,7 @@ from orchestrator.gitlab import GitLabError
 from orchestrator.pool import Account, AccountState
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, NotAllowed, ToolforgeError
+from worker import holdings
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _pool(parts: Parts) -> Iterator[Finding]:
         yield from _state(account, subject)
         try:
             with parts.toolforge.account(account.name, credentials[account.id]) as client:
-                yield from _account(client, account, subject)
+                yield _account(parts, client, account, subject)
         except (NotAllowed, BadInput) as error:
             remedy = "Copy the tool's certificate again, and name its place with `pool add`."
             yield Finding(subject, False, f"its credentials are refused: {error}", remedy)
@@ -124,21 +125,15 @@ def _state(account: Account, subject: str) -> Iterator[Finding]:
         yield Finding(subject, False, f"is quarantined: {account.reason}", remedy)
 
 
-def _account(client: AccountClient, account: Account, subject: str) -> Iterator[Finding]:
-    used = client.store_use().used
-    looks: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("jobs", lambda: len(client.jobs())),
-        ("builds", lambda: len(client.builds())),
-        ("envvars", lambda: len(client.envvars())),
-        ("bytes of images", lambda: used),
-    )
-    left = ", ".join(f"{count} {name}" for name, look in looks if (count := look()))
+def _account(parts: Parts, client: AccountClient, account: Account, subject: str) -> Finding:
+    found = holdings.sorter(parts.store, account)(holdings.look(client)).taken_over().ours
+    left = found.words()
     if account.state is AccountState.FREE and left:
         remedy = (
-            "Somebody else uses it, or a cleaning went wrong: drain it, look, and undrain it to clean it."
+            "Somebody else uses it, or a cleaning went wrong: `toolforge-preview pool show` says which; "
+            "it is cleaned, or quarantined, by itself."
         )
-        yield Finding(subject, False, f"is free but not empty: {left}", remedy)
-        return
+        return Finding(subject, False, f"is free but not empty: {left}", remedy)
     seconds = max(time.time() - account.since, 0.0)
     held = f", holds {left}" if left else ", empty"
-    yield Finding(subject, True, f"{account.state} for {seconds / 60:.0f} minutes{held}")
+    return Finding(subject, True, f"{account.state} for {seconds / 60:.0f} minutes{held}")

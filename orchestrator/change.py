@@ -262,7 +262,7 @@ class Change:
             current = replace(current, bytes_before=bytes_seen)
         poll_seconds = self._policy.clean_poll_seconds
         after = pool.apply(current, outcome, self._now, poll_seconds=poll_seconds)
-        why = outcome.reason if isinstance(outcome, out.CleaningFailed) else ""
+        why = outcome.reason if isinstance(outcome, out.CleaningFailed | out.FoundForeign) else ""
         self.put_account(current, after, claim=claim, why=why)
         if after.state is current.state:
             return

@@ -218,6 +218,8 @@ class Cleaned:
 
     bytes_before: int
     bytes_after: int
+    #: What its store may hold; None: no limit, or none that is known.
+    bytes_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -235,4 +237,11 @@ class CleaningFailed:
     refused: bool = False
 
 
-CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed
+@dataclass(frozen=True)
+class FoundForeign:
+    """Things that are not ours are there, and were left alone; `reason` names them for people."""
+
+    reason: str
+
+
+CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed | FoundForeign

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, CleaningOutcome
+from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, CleaningOutcome, FoundForeign
 
 
 class AccountState(StrEnum):
@@ -24,7 +24,7 @@ class AccountState(StrEnum):
     LEASED = "leased"
     #: Being emptied after a lease, or before its first.
     CLEANING = "cleaning"
-    #: Its cleaning or its credentials keep failing; tried again ever more slowly.
+    #: Its cleaning or its credentials keep failing, or somebody else uses it; tried again ever more slowly.
     QUARANTINED = "quarantined"
     #: Taken out of use by an operator.
     DRAINED = "drained"
@@ -38,7 +38,7 @@ TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
     (AccountState.LEASED, AccountState.QUARANTINED): "Toolforge refused its credentials",
     (AccountState.CLEANING, AccountState.FREE): "it was looked at and is empty",
     (AccountState.CLEANING, AccountState.DRAINED): "it is empty, and an operator wants it out of use",
-    (AccountState.CLEANING, AccountState.QUARANTINED): "it could not be emptied",
+    (AccountState.CLEANING, AccountState.QUARANTINED): "it could not be emptied, or somebody else uses it",
     (AccountState.QUARANTINED, AccountState.FREE): "a later cleaning found or made it empty",
     (AccountState.QUARANTINED, AccountState.DRAINED): "a later cleaning emptied it; an operator wants it out",
     (AccountState.DRAINED, AccountState.CLEANING): "an operator put it back into use",
@@ -132,23 +132,27 @@ def undrain(account: Account, now: float) -> Account:
 def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_seconds: float = 1.0) -> Account:
     """The account after one try at cleaning it."""
     match outcome:
-        case Cleaned():
+        case Cleaned(_, bytes_after, bytes_limit):
             state = AccountState.DRAINED if account.drain else AccountState.FREE
-            return replace(_moved(account, state, now, due_at=None), bytes_used=outcome.bytes_after)
+            limit = account.bytes_limit if bytes_limit is None else bytes_limit
+            empty = replace(account, clean_all=False, bytes_used=bytes_after, bytes_limit=limit)
+            return _moved(empty, state, now, due_at=None)
         case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:
             return _failed(account, f"it does not get empty: {remaining}", False, now)
         case CleaningGoesOn(remaining):
             return replace(account, due_at=now + poll_seconds, attempts=0, reason=remaining)
         case CleaningFailed(reason, refused):
             return _failed(account, reason, refused, now)
+        case FoundForeign(reason):
+            return _failed(account, reason, True, now)
 
 
-def _failed(account: Account, reason: str, refused: bool, now: float) -> Account:
+def _failed(account: Account, reason: str, is_final: bool, now: float) -> Account:
     attempts = account.attempts + 1
     if account.state is AccountState.QUARANTINED:
         pause = min(_QUARANTINE_FIRST_SECONDS * 2.0 ** min(attempts, 10), _QUARANTINE_LAST_SECONDS)
         return replace(account, attempts=attempts, reason=reason, due_at=now + pause)
-    if refused or attempts >= FAILURES_BEFORE_QUARANTINE:
+    if is_final or attempts >= FAILURES_BEFORE_QUARANTINE:
         quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
         return replace(quarantined, reason=reason, preview_id=None, shared=False)
     return replace(

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, f
 
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
-from orchestrator.preview import PENDING, State, Step
+from orchestrator.preview import ENDED, PENDING, State, Step
 from orchestrator.records import Kind
 
 TABLES: Mapping[Kind, Table] = {
@@ -105,6 +105,25 @@ WAITING = (
         t.deployment.c.step.in_([Step.AWAIT_SLOT, Step.AWAIT_PLACE]),
     )
     .limit(1)
+)
+
+_LEASE_OF = t.lease.c.account_id == bindparam("account_id")
+_IS_ON_ACCOUNT = (t.deployment.c.account_id == bindparam("account_id")) & (
+    t.deployment.c.fence == t.lease.c.fence
+)
+#: A deployment whose shared account was taken from it remembers only when it was there.
+_MAY_HAVE_BEEN_ON_IT = (
+    t.deployment.c.account_id.is_distinct_from(bindparam("account_id"))
+    & (t.deployment.c.created_at <= func.coalesce(t.lease.c.ended_at, t.deployment.c.created_at))
+    & (t.deployment.c.state.not_in(ENDED) | (t.deployment.c.since >= t.lease.c.taken_at))
+)
+#: Those of the deployments ``ids`` that have had a lease of the account, by their preview or themselves.
+LEASED_DEPLOYMENTS = _DEPLOYMENTS.where(
+    t.deployment.c.id.in_(bindparam("ids", expanding=True)),
+    or_(
+        exists().where(_LEASE_OF, t.lease.c.preview_id == t.deployment.c.preview_id),
+        exists().where(_LEASE_OF, t.lease.c.preview_id.is_(None), or_(_IS_ON_ACCOUNT, _MAY_HAVE_BEEN_ON_IT)),
+    ),
 )
 
 #: Deployments for which their preview needs its account, and which use a shared one.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -260,6 +260,12 @@ class Tx:
     def unsettled_of(self, preview_id: int) -> list[Deployment]:
         """A preview's deployments that are on the way, live, or not tidied, the newest first."""
         rows = self._connection.execute(sql.UNSETTLED_OF, {"preview_id": preview_id})
+        return [deployment_from(row) for row in rows]
+
+    def leased_deployments(self, account_id: int, ids: Collection[int]) -> list[Deployment]:
+        """Those of the deployments `ids` that have had a lease of the account, now or before."""
+        which = {"account_id": account_id, "ids": list(ids)}
+        rows = self._connection.execute(sql.LEASED_DEPLOYMENTS, which) if ids else ()
         return [deployment_from(row) for row in rows]
 
     def lease_is_current(self, deployment: Deployment) -> bool:

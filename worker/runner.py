@@ -19,7 +19,7 @@ from orchestrator.progress import backoff_seconds
 from orchestrator.records import Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
-from worker import build, deliveries, deploy, reports, smoke, teardown
+from worker import build, deliveries, deploy, holdings, reports, smoke, teardown
 from worker.claims import CLAIM_SECONDS, ActiveClaims
 from worker.step import Overtaken, Site
 
@@ -238,8 +238,13 @@ class Runner:
         bytes_seen: int | None = None
         try:
             with self._parts.toolforge.account(account.name, credentials) as client:
-                is_late = self._clock() - account.since > build.CANCEL_SECONDS
-                outcome, bytes_seen = teardown.clean(client, self._guard(claim), is_late=is_late)
+                outcome, bytes_seen = teardown.clean(
+                    client,
+                    holdings.sorter(self._parts.store, account),
+                    self._guard(claim),
+                    is_late=self._clock() - account.since > build.CANCEL_SECONDS,
+                    everything=account.clean_all,
+                )
         except (NotAllowed, BadInput) as error:
             outcome = out.CleaningFailed(str(error), refused=True)
         except ToolforgeError as error:

@@ -317,7 +317,7 @@ class Stage:
         if row.is_moved:
             wait_for("another account", partial(self._has_account, merge_request, count=2), seconds=60.0)
         if any(one.operation == "envvars.delete" for one in row.faults):
-            leave_envvar(self._stack, name, "LEFT_BEHIND")
+            leave_envvar(self._stack, name, "PREVIEW_LEFT_BEHIND")
         view = self._stack.parts.views.preview(merge_request.project.path, merge_request.iid)
         assert view is not None
         return Played(row, merge_request, view.preview.id, name, rules[name])
