@@ -22,7 +22,7 @@ ENVVAR_PREFIX = "PREVIEW_"
 ADDRESS_ENVVAR = "PREVIEW_URL"
 
 _IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})")
-_CANDIDATE_NAME = re.compile(r"candidate-d[0-9]{1,9}")
+_CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})")
 #: ``HOST/tool-T/NAME:TAG@DIGEST``, of which the project and the name are always there.
 _REFERENCE = re.compile(r"(?:[^/]+/)?tool-(?P<tool>[^/:@]+)/(?P<name>[^/:@]+)(?::[^/:@]*)?(?:@[^/@]*)?")
 _NAMED = 3
@@ -88,11 +88,18 @@ def own_images(tool: str, listed: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match["name"] for match in matches if match and match["tool"] == tool))
 
 
+def image_of(tool: str, reference: str) -> str:
+    """The name of that image of the tool's own; empty for an image of somebody else's."""
+    return next(iter(own_images(tool, [reference])), "")
+
+
 def deployment_ids(tool: str, held: Holdings) -> frozenset[int]:
     """The ids of the deployments whose the things in account `tool` are, by their names."""
     names = [*held.images, *(build.image_name for build in held.builds)]
     names += own_images(tool, (job.image for job in held.jobs))
-    return frozenset(int(match[2]) for match in map(_IMAGE_NAME.fullmatch, names) if match)
+    by_image = (int(match[2]) for match in map(_IMAGE_NAME.fullmatch, names) if match)
+    by_job = (candidate_id(job.name) for job in held.jobs)
+    return frozenset([*by_image, *(number for number in by_job if number is not None)])
 
 
 def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None:
@@ -103,9 +110,18 @@ def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None
 
 
 def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:
-    """True for a job of account `tool` that is called like one of ours and runs an image of ours."""
-    is_named = job.name == PUBLISHED_JOB or _CANDIDATE_NAME.fullmatch(job.name) is not None
-    return is_named and any(owner(name, known) for name in own_images(tool, [job.image]))
+    """True for a job of account `tool` that is called like one of ours and runs an image of ours.
+
+    That image may be one that was built for another deployment of the same files.
+    """
+    is_named = job.name == PUBLISHED_JOB or candidate_id(job.name) in known
+    return is_named and owner(image_of(tool, job.image), known) is not None
+
+
+def candidate_id(job_name: str) -> int | None:
+    """The id of the deployment that is tried out by a job of that name."""
+    match = _CANDIDATE_NAME.fullmatch(job_name)
+    return int(match[1]) if match else None
 
 
 def sort(tool: str, held: Holdings, known: Mapping[int, Deployment], *, was_leased: bool) -> Sorted:

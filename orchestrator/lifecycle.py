@@ -11,8 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator import keeping, pool, preview
 from orchestrator import outcome as out
-from orchestrator import pool, preview
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
@@ -149,6 +149,24 @@ class Lifecycle:
             change = Change(tx, self._policy, now, who=OURSELVES)
             change.record_cleaning(claim, current, outcome, bytes_seen)
             return change.finish()
+
+    def record_inspection(
+        self, claim: Claim, before: Account, outcome: out.InspectionOutcome, now: float
+    ) -> list[Due]:
+        """Write down what a comparison of the account with Toolforge brought, unless it was changed since."""
+        with self._store.write_alone() as tx:
+            current = tx.account(before.id)
+            if current.version != before.version:
+                tx.drop_claim(claim)
+                return [] if current.due_at is None else [Due(Kind.ACCOUNT, current.id, current.due_at)]
+            change = Change(tx, self._policy, now, who=OURSELVES)
+            keeping.record_inspection(change, tx, self._policy, claim, before, current, outcome, now)
+            return change.finish()
+
+    def inspect_all(self, now: float) -> None:
+        """Let every account that is free or leased be inspected, as at a start."""
+        with self._store.write() as tx:
+            tx.inspect_all(now)
 
     # --- what time brings -----------------------------------------------------------------------------
 

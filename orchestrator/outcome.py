@@ -245,3 +245,35 @@ class FoundForeign:
 
 
 CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed | FoundForeign
+
+
+# --- of an inspection ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """An account was compared with what is known of it."""
+
+    bytes_used: int
+    bytes_limit: int | None = None
+    #: What is in it although it is free; empty when it is, or is leased.
+    left: str = ""
+    #: What is in it that is not ours, although it is leased.
+    foreign: str = ""
+    #: What nobody needed and was removed, one sentence each.
+    removed: tuple[str, ...] = ()
+    #: The live deployment whose job was gone, and was put back.
+    put_back: int | None = None
+    #: The live deployment whose job and image are gone.
+    lost: int | None = None
+
+
+@dataclass(frozen=True)
+class NotInspected:
+    """Toolforge could not be asked; `refused` means that it refused the credentials."""
+
+    reason: str
+    refused: bool = False
+
+
+InspectionOutcome = Inspected | NotInspected

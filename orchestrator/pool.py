@@ -34,6 +34,7 @@ class AccountState(StrEnum):
 TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
     (AccountState.FREE, AccountState.LEASED): "a preview was given the account",
     (AccountState.FREE, AccountState.DRAINED): "an operator took it out of use",
+    (AccountState.FREE, AccountState.CLEANING): "something was found on it",
     (AccountState.LEASED, AccountState.CLEANING): "the preview does not need it any more",
     (AccountState.LEASED, AccountState.QUARANTINED): "Toolforge refused its credentials",
     (AccountState.CLEANING, AccountState.FREE): "it was looked at and is empty",
@@ -44,6 +45,8 @@ TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
     (AccountState.DRAINED, AccountState.CLEANING): "an operator put it back into use",
 }
 
+#: How often an account in use, or to be had, is compared with what is known of it.
+INSPECT_SECONDS = 300.0
 #: Cleanings that may fail in a row before the account is shown as quarantined.
 FAILURES_BEFORE_QUARANTINE = 5
 #: A cleaning that gets nowhere for this long has failed.
@@ -61,6 +64,7 @@ class Account:
     name: str
     state: AccountState
     since: float
+    #: When to look again: to clean it, or to compare it with what is known of it.
     due_at: float | None
     #: Fencing number of the newest lease.
     fence: int = 0
@@ -85,6 +89,12 @@ class Account:
     inspected_at: float | None = None
 
 
+def _only(account: Account, state: AccountState) -> None:
+    """Raise where the way to cleaning is another's: several states lead there, each for its own reason."""
+    if account.state is not state:
+        raise IllegalMove(f"account {account.name}: it is {account.state}, not {state}")
+
+
 def _moved(account: Account, state: AccountState, now: float, *, due_at: float | None) -> Account:
     if (account.state, state) not in TRANSITIONS:
         raise IllegalMove(f"account {account.name}: {account.state} -> {state}")
@@ -93,7 +103,7 @@ def _moved(account: Account, state: AccountState, now: float, *, due_at: float |
 
 def lease(account: Account, preview_id: int | None, now: float) -> Account:
     """`account` given to `preview_id`, or to be shared (None), under a new, higher fencing number."""
-    leased = _moved(account, AccountState.LEASED, now, due_at=None)
+    leased = _moved(account, AccountState.LEASED, now, due_at=account.due_at)
     return replace(
         leased,
         preview_id=preview_id,
@@ -105,8 +115,15 @@ def lease(account: Account, preview_id: int | None, now: float) -> Account:
 
 def release(account: Account, now: float) -> Account:
     """`account` given back; it is cleaned under the same lease before anybody else may have it."""
+    _only(account, AccountState.LEASED)
     cleaning = _moved(account, AccountState.CLEANING, now, due_at=now)
     return replace(cleaning, preview_id=None, shared=False, bytes_before=None)
+
+
+def doubt(account: Account, now: float) -> Account:
+    """A free `account` that may not be empty: it is cleaned before anybody gets it."""
+    _only(account, AccountState.FREE)
+    return replace(_moved(account, AccountState.CLEANING, now, due_at=now), bytes_before=None)
 
 
 def refuse(account: Account, reason: str, now: float) -> Account:
@@ -129,14 +146,22 @@ def undrain(account: Account, now: float) -> Account:
     return replace(account, drain=False)
 
 
-def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_seconds: float = 1.0) -> Account:
-    """The account after one try at cleaning it."""
+def apply(
+    account: Account,
+    outcome: CleaningOutcome,
+    now: float,
+    *,
+    poll_seconds: float = 1.0,
+    inspect_seconds: float = INSPECT_SECONDS,
+) -> Account:
+    """The account after one try at cleaning it; a free one is inspected after `inspect_seconds`."""
     match outcome:
         case Cleaned(_, bytes_after, bytes_limit):
             state = AccountState.DRAINED if account.drain else AccountState.FREE
             limit = account.bytes_limit if bytes_limit is None else bytes_limit
             empty = replace(account, clean_all=False, bytes_used=bytes_after, bytes_limit=limit)
-            return _moved(empty, state, now, due_at=None)
+            due_at = now + inspect_seconds if state is AccountState.FREE else None
+            return _moved(empty, state, now, due_at=due_at)
         case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:
             return _failed(account, f"it does not get empty: {remaining}", False, now)
         case CleaningGoesOn(remaining):

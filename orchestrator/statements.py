@@ -98,6 +98,12 @@ _IS_UNSETTLED = or_(
 UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED)
 UNSETTLED_OF = _OF_PREVIEW.where(_IS_UNSETTLED)
 #: For the scheduler; the states are there for their index.
+UNSETTLED_ON = _DEPLOYMENTS.where(
+    t.deployment.c.account_id == bindparam("account_id"),
+    t.deployment.c.fence == bindparam("fence"),
+    _IS_UNSETTLED,
+)
+LIVE = select(func.count()).where(t.deployment.c.state == State.LIVE)
 WAITING = (
     select(t.deployment.c.id)
     .where(
@@ -162,6 +168,12 @@ REUSABLE = (
 
 ACCOUNTS = select(t.account).order_by(t.account.c.name)
 ACCOUNT = select(t.account).where(t.account.c.id == bindparam("id"))
+#: Inspect every account that can be inspected at ``now``.
+INSPECT_ALL = (
+    update(t.account)
+    .where(t.account.c.state.in_([AccountState.FREE, AccountState.LEASED]))
+    .values(due_at=bindparam("now"))
+)
 ACCOUNT_OF = select(t.account).where(t.account.c.preview_id == bindparam("preview_id"))
 
 #: Tell GitLab of ``preview_id`` at ``at``, or earlier if that was planned.

@@ -262,6 +262,15 @@ class Tx:
         rows = self._connection.execute(sql.UNSETTLED_OF, {"preview_id": preview_id})
         return [deployment_from(row) for row in rows]
 
+    def unsettled_on(self, account: Account) -> list[Deployment]:
+        """Deployments on the account under its present lease that are on the way, live, or not tidied."""
+        lease = {"account_id": account.id, "fence": account.fence}
+        return [deployment_from(row) for row in self._connection.execute(sql.UNSETTLED_ON, lease)]
+
+    def live_count(self) -> int:
+        """How many deployments are live."""
+        return int(self._connection.scalar(sql.LIVE) or 0)
+
     def leased_deployments(self, account_id: int, ids: Collection[int]) -> list[Deployment]:
         """Those of the deployments `ids` that have had a lease of the account, now or before."""
         which = {"account_id": account_id, "ids": list(ids)}
@@ -386,6 +395,10 @@ class Tx:
             drain=False,
             credentials=dict(credentials),
         )
+
+    def inspect_all(self, now: float) -> None:
+        """Let every account that is free or leased be inspected at `now`."""
+        self._connection.execute(sql.INSPECT_ALL, {"now": now})
 
     def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> Account:
         """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not.

@@ -10,6 +10,7 @@ from orchestrator.diagnosis import excerpt, explain_crash
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, Outcome, toolforge_failed
 from orchestrator.preview import State
+from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient, BadRequest, Gone, Job, JobSpec, ToolforgeError
 from worker.step import Site, kept
 
@@ -35,7 +36,7 @@ def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     tell_address(site.account, site.address, site.guard)
     site.guard()
     try:
-        site.account.put_job(_spec(site, name, site.deployment.image, publish=publish))
+        site.account.put_job(job_spec(site.settings, name, site.deployment.image, publish=publish))
     except BadRequest as error:
         if "No such image" in str(error):
             # jobs-api says so, too, when it cannot reach the image registry for a moment.
@@ -61,13 +62,10 @@ def tell_address(account: AccountClient, address: str, guard: Callable[[], None]
     account.set_envvar(ADDRESS_ENVVAR, address)
 
 
-def _spec(site: Site, name: str, image: str, *, publish: bool) -> JobSpec:
+def job_spec(settings: Settings, name: str, image: str, *, publish: bool) -> JobSpec:
+    """A job as previews have it."""
     return JobSpec(
-        name=name,
-        image=image,
-        command=site.settings.job_command,
-        port=site.settings.job_port,
-        publish=publish,
+        name=name, image=image, command=settings.job_command, port=settings.job_port, publish=publish
     )
 
 
@@ -122,7 +120,7 @@ def roll_back(site: Site) -> Outcome:
         return out.RolledBack()
     tell_address(site.account, site.address, site.guard)
     site.guard()
-    site.account.put_job(_spec(site, PUBLISHED_JOB, site.serving.image, publish=True))
+    site.account.put_job(job_spec(site.settings, PUBLISHED_JOB, site.serving.image, publish=True))
     return out.RolledBack()
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from orchestrator import belongings
 from orchestrator.belongings import Holdings, Sorted
 from orchestrator.pool import Account
+from orchestrator.preview import Deployment
 from orchestrator.store import Store
 from orchestrator.toolforge import AccountClient
 
-#: Tells whose the things are.
+#: Finds the deployments that things belong to, by their ids.
+Know = Callable[[Holdings], Mapping[int, Deployment]]
+#: Tells whose things are.
 Sort = Callable[[Holdings], Sorted]
 
 
@@ -31,13 +34,18 @@ def look(account: AccountClient) -> Holdings:
     )
 
 
+def knower(store: Store, account: Account) -> Know:
+    """Finds the deployments that things in `account` belong to, in the database as it is when it is asked."""
+
+    def know(held: Holdings) -> Mapping[int, Deployment]:
+        ids = belongings.deployment_ids(account.name, held)
+        with store.read() as tx:
+            return {deployment.id: deployment for deployment in tx.leased_deployments(account.id, ids)}
+
+    return know
+
+
 def sorter(store: Store, account: Account) -> Sort:
     """Tells whose the things in `account` are, by the database as it is when it is asked."""
-
-    def sort(held: Holdings) -> Sorted:
-        with store.read() as tx:
-            deployments = tx.leased_deployments(account.id, belongings.deployment_ids(account.name, held))
-        known = {deployment.id: deployment for deployment in deployments}
-        return belongings.sort(account.name, held, known, was_leased=account.fence > 0)
-
-    return sort
+    know = knower(store, account)
+    return lambda held: belongings.sort(account.name, held, know(held), was_leased=account.fence > 0)

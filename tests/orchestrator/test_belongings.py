@@ -26,7 +26,8 @@ OURS = Deployment(
     trigger="push",
     actor="alice",
 )
-KNOWN = {7: OURS}
+#: Number 9 runs the image that was built for number 7.
+KNOWN = {7: OURS, 9: replace(OURS, id=9)}
 
 
 def a_job(name: str = "preview", image: str = "tool-dev-1/mr12-d7:latest@sha256:0") -> Job:
@@ -48,7 +49,7 @@ def whose(**held: object) -> tuple[bool, bool]:
     [
         {"jobs": [a_job()]},
         {"jobs": [a_job("candidate-d7")]},
-        {"jobs": [a_job("candidate-d8")]},  # it runs an image that was built before
+        {"jobs": [a_job("candidate-d9")]},  # it runs an image that was built before
         {"jobs": [a_job(image="tools-harbor.wmcloud.org/tool-dev-1/mr12-d7:latest")]},
         {"builds": [a_build()]},
         {"images": ["mr12-d7"], "bytes_used": 5},
@@ -71,6 +72,8 @@ def test_what_we_made_is_ours(held: dict[str, object]) -> None:
         {"jobs": [a_job(image="tool-dev-1/mr13-d7:latest")]},  # another merge request's
         {"jobs": [a_job(image="tool-dev-1/mr12-d8:latest")]},  # of no deployment that was here
         {"jobs": [a_job("candidate-d7x")]},
+        {"jobs": [a_job("candidate-d8")]},
+        {"jobs": [a_job("candidate-d07", "")]},
         {"builds": [a_build("tool-dev-1")]},
         {"builds": [a_build("mr12-d07")]},
         {"builds": [a_build("mr12-d8")]},
