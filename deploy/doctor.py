@@ -111,7 +111,7 @@ def _pool(parts: Parts) -> Iterator[Finding]:
             with parts.toolforge.account(account.name, credentials[account.id]) as client:
                 yield _account(parts, client, account, subject)
         except (NotAllowed, BadInput) as error:
-            remedy = "Copy the tool's certificate again, and name its place with `pool add`."
+            remedy = "Copy the tool's certificate again; `pool apply` takes another place for it."
             yield Finding(subject, False, f"its credentials are refused: {error}", remedy)
         except ToolforgeError as error:
             yield Finding(

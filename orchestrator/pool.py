@@ -28,6 +28,8 @@ class AccountState(StrEnum):
     QUARANTINED = "quarantined"
     #: Taken out of use by an operator.
     DRAINED = "drained"
+    #: Not in the pool any more; kept for what was served by it.
+    REMOVED = "removed"
 
 
 #: Every legal change of state, with the sentence that the timeline and the documents show for it.
@@ -43,6 +45,9 @@ TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
     (AccountState.QUARANTINED, AccountState.FREE): "a later cleaning found or made it empty",
     (AccountState.QUARANTINED, AccountState.DRAINED): "a later cleaning emptied it; an operator wants it out",
     (AccountState.DRAINED, AccountState.CLEANING): "an operator put it back into use",
+    (AccountState.DRAINED, AccountState.REMOVED): "an operator took it out of the pool",
+    (AccountState.QUARANTINED, AccountState.REMOVED): "an operator took it out of the pool",
+    (AccountState.REMOVED, AccountState.CLEANING): "an operator added it to the pool again",
 }
 
 #: How often an account in use, or to be had, is compared with what is known of it.
@@ -144,6 +149,29 @@ def undrain(account: Account, now: float) -> Account:
     if account.state is AccountState.DRAINED:
         return replace(_moved(account, AccountState.CLEANING, now, due_at=now), drain=False)
     return replace(account, drain=False)
+
+
+#: Of these an operator can ask for a cleaning at once.
+BEING_CLEANED = frozenset({AccountState.CLEANING, AccountState.QUARANTINED})
+#: Of these an operator can take the account out of the pool.
+REMOVABLE = frozenset({AccountState.DRAINED, AccountState.QUARANTINED})
+
+
+def look_again(account: Account, now: float, *, everything: bool = False) -> Account:
+    """`account`, being cleaned or quarantined, tried again at once; of `everything` if so ordered."""
+    return replace(account, due_at=now, attempts=0, clean_all=account.clean_all or everything)
+
+
+def remove(account: Account, now: float) -> Account:
+    """`account` taken out of the pool for good."""
+    removed = _moved(account, AccountState.REMOVED, now, due_at=None)
+    return replace(removed, drain=False, clean_all=False, bytes_used=None, bytes_limit=None)
+
+
+def restore(account: Account, now: float) -> Account:
+    """`account`, which was removed, back in the pool, by way of a cleaning."""
+    _only(account, AccountState.REMOVED)
+    return replace(_moved(account, AccountState.CLEANING, now, due_at=now), bytes_before=None)
 
 
 def apply(

@@ -166,7 +166,15 @@ REUSABLE = (
     .limit(1)
 )
 
-ACCOUNTS = select(t.account).order_by(t.account.c.name)
+_IS_IN_POOL = t.account.c.state != AccountState.REMOVED
+ACCOUNTS = select(t.account).where(_IS_IN_POOL).order_by(t.account.c.name)
+ACCOUNT_NAMED = select(t.account).where(t.account.c.name == bindparam("name"))
+LEASES = (
+    select(t.lease)
+    .where(t.lease.c.account_id == bindparam("account_id"))
+    .order_by(t.lease.c.fence.desc())
+    .limit(bindparam("most"))
+)
 ACCOUNT = select(t.account).where(t.account.c.id == bindparam("id"))
 #: Inspect every account that can be inspected at ``now``.
 INSPECT_ALL = (

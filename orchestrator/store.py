@@ -35,12 +35,13 @@ from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Claim, Delivery, Due, Event, Kind, Preview, Project
+from orchestrator.records import Claim, Delivery, Due, Event, Kind, Lease, Preview, Project
 from orchestrator.rows import (
     account_from,
     delivery_from,
     deployment_from,
     event_from,
+    lease_from,
     preview_from,
     project_from,
 )
@@ -367,7 +368,12 @@ class Tx:
 
     def account_named(self, name: str) -> Account | None:
         """The account of tool `name`, if the pool has it."""
-        row = self._connection.execute(select(t.account).where(t.account.c.name == name)).first()
+        account = self.account_ever_named(name)
+        return None if account is None or account.state is AccountState.REMOVED else account
+
+    def account_ever_named(self, name: str) -> Account | None:
+        """The account of tool `name`, if the pool has it, or has had it."""
+        row = self._connection.execute(sql.ACCOUNT_NAMED, {"name": name}).first()
         return account_from(row) if row else None
 
     def account_of(self, preview_id: int) -> Account | None:
@@ -381,6 +387,17 @@ class Tx:
             select(t.account.c.credentials).where(t.account.c.id == account_id)
         )
         return found or {}
+
+    def put_credentials(self, account_id: int, credentials: Mapping[str, str]) -> None:
+        """Write down where the account's credentials are found."""
+        self._connection.execute(
+            update(t.account).where(t.account.c.id == account_id).values(credentials=dict(credentials))
+        )
+
+    def leases_of(self, account_id: int, *, limit: int = 10) -> list[Lease]:
+        """The newest leases of an account first."""
+        rows = self._connection.execute(sql.LEASES, {"account_id": account_id, "most": limit})
+        return [lease_from(row) for row in rows]
 
     def add_account(self, name: str, credentials: Mapping[str, str], now: float) -> int:
         """A new account; it is looked at and cleaned before anybody gets it."""
