@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -12,25 +11,12 @@ from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from deploy.doctor_pool import examine_pool
+from deploy.finding import Finding
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
-from orchestrator.pool import Account, AccountState
 from orchestrator.settings import load_settings
-from orchestrator.toolforge import AccountClient, NotAllowed, ToolforgeError
-from worker import holdings
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    is_well: bool
-    #: What was seen.
-    message: str
-    #: What to do, empty when all is well.
-    remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
@@ -55,7 +41,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield _redis(parts)
     yield from _gitlab(parts)
     if database.is_well:
-        yield from _pool(parts)
+        yield from examine_pool(parts, time.time())
 
 
 def _database(parts: Parts) -> Finding:
@@ -95,45 +81,3 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", False, message, "Make a token with the scope api.")
     else:
         yield Finding("gitlab", True, f"known as {name}, scope api")
-
-
-def _pool(parts: Parts) -> Iterator[Finding]:
-    with parts.store.read() as tx:
-        accounts = tx.accounts()
-        credentials = {account.id: tx.credentials(account.id) for account in accounts}
-    if not accounts:
-        remedy = "Give the pool a dev account with `toolforge-preview pool add TOOL`."
-        yield Finding("pool", False, "has no account, so nothing can be built", remedy)
-    for account in accounts:
-        subject = f"account {account.name}"
-        yield from _state(account, subject)
-        try:
-            with parts.toolforge.account(account.name, credentials[account.id]) as client:
-                yield _account(parts, client, account, subject)
-        except (NotAllowed, BadInput) as error:
-            remedy = "Copy the tool's certificate again; `pool apply` takes another place for it."
-            yield Finding(subject, False, f"its credentials are refused: {error}", remedy)
-        except ToolforgeError as error:
-            yield Finding(
-                subject, False, f"Toolforge: {error}", "Try again later; check the setting toolforge_url."
-            )
-
-
-def _state(account: Account, subject: str) -> Iterator[Finding]:
-    if account.state is AccountState.QUARANTINED:
-        remedy = "It is tried again by itself; mend what the reason names."
-        yield Finding(subject, False, f"is quarantined: {account.reason}", remedy)
-
-
-def _account(parts: Parts, client: AccountClient, account: Account, subject: str) -> Finding:
-    found = holdings.sorter(parts.store, account)(holdings.look(client)).taken_over().ours
-    left = found.words()
-    if account.state is AccountState.FREE and left:
-        remedy = (
-            "Somebody else uses it, or a cleaning went wrong: `toolforge-preview pool show` says which; "
-            "it is cleaned, or quarantined, by itself."
-        )
-        return Finding(subject, False, f"is free but not empty: {left}", remedy)
-    seconds = max(time.time() - account.since, 0.0)
-    held = f", holds {left}" if left else ", empty"
-    return Finding(subject, True, f"{account.state} for {seconds / 60:.0f} minutes{held}")

@@ -20,3 +20,7 @@ class Policy:
     janitor_seconds: float = INSPECT_SECONDS
     #: Of the live previews at most this share is taken down by one round of the janitor, but one always may.
     most_taken_down_share: float = 0.25
+    #: User names of bots, besides those that GitLab makes for access tokens.
+    bots: frozenset[str] = frozenset()
+    #: What bots push is checked, and not kept for review.
+    check_only_bots: bool = True
