@@ -187,6 +187,9 @@ ROWS = (
         stage="toolforge",
         words="address is taken",
     ),
+    Row("a lost answer to the setting of the address", fault("lost", "envvars.create")),
+    Row("errors at the setting of the address", fault("status", "envvars.create", status=500)),
+    Row("a setting of the address that is refused at first", fault("status", "envvars.create", status=422)),
     # While the account is emptied.
     Row("a lost answer to the deletion of a build", fault("lost", "builds.delete")),
     Row("a lost answer to the deletion of the images", fault("lost", "builds.clean")),
@@ -430,7 +433,12 @@ def test_every_fault_of_the_local_toolforge_has_its_row() -> None:
     mutations = {"start", "cancel", "delete", "clean"}
     lost = {one.operation for row in ROWS for one in row.faults if one.kind == "lost"}
     assert {one.kind for row in ROWS for one in row.faults} == HTTP_KINDS | SERVICE_KINDS
-    assert lost == {f"builds.{name}" for name in mutations} | {"jobs.update", "jobs.delete", "envvars.delete"}
+    assert lost == {f"builds.{name}" for name in mutations} | {
+        "jobs.update",
+        "jobs.delete",
+        "envvars.create",
+        "envvars.delete",
+    }
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
