@@ -103,6 +103,17 @@ def test_a_published_job_is_an_orphan_when_nobody_is_at_the_address_or_near_it()
     assert wrong(LIVE, jobs=jobs).jobs == ()
 
 
+def test_on_a_shared_account_nothing_is_lost_and_who_has_its_turn_keeps_the_address() -> None:
+    turn = replace(LIVE, id=8, check_only=True, state=State.STARTING, step=Step.WATCH_JOB, image=OLD.image)
+    waits = replace(turn, id=9, preview_id=4, state=State.BUILDING, step=Step.AWAIT_PLACE)
+    over = replace(turn, state=State.STOPPED, step=Step.TIDY)
+    jobs = [running("preview", OLD)]
+    assert wrong(turn, waits, jobs=jobs) == Findings()
+    assert wrong(over, waits, jobs=jobs) == Findings(), "it takes its job away itself"
+    assert wrong(waits, jobs=jobs).jobs == ("preview",)
+    assert wrong(turn, waits, images=["mr12-d8", "mr12-d9"]).lost is None
+
+
 def test_foreign_things_and_operators_envvars_are_never_orphans() -> None:
     held = {
         "jobs": [Job("cronjob", True, 0, None, "", "python3.11"), running("preview", LIVE)],
