@@ -14,11 +14,13 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor import examine
+from deploy.opened import opened_parts
+from deploy.pool import pool
 from deploy.screen import overview_table
 from orchestrator.bootstrap import Parts
-from orchestrator.connect import add_account, connect_project
+from orchestrator.connect import connect_project
 from orchestrator.errors import BadInput, PreviewError
-from orchestrator.settings import PREFIX, Settings, load_settings
+from orchestrator.settings import PREFIX, Settings
 
 _STATE = click.option(
     "--state",
@@ -69,13 +71,6 @@ def main() -> None:
         sys.exit(2)
 
 
-def _parts() -> Parts:
-    """The product's parts, closed when the command ends."""
-    parts = Parts(load_settings())
-    click.get_current_context().call_on_close(parts.close)
-    return parts
-
-
 @cli.command()
 def settings() -> None:
     """List every setting with its default and meaning."""
@@ -86,7 +81,7 @@ def settings() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest form."""
-    _parts().migrate()
+    opened_parts().migrate()
     click.echo("The database is up to date.")
 
 
@@ -119,62 +114,19 @@ def project() -> None:
 @_CHECKS
 def project_add(path: str, checks: tuple[tuple[str, int | None], ...]) -> None:
     """Connect the GitLab project PATH (group/name): make its webhook, look at open merge requests."""
-    dues = connect_project(_parts(), path, checks=checks, now=time.time())
+    dues = connect_project(opened_parts(), path, checks=checks, now=time.time())
     click.echo(f"Connected {path}; {len(dues)} open merge requests will be looked at.")
 
 
 @project.command("list")
 def project_list() -> None:
     """List the connected projects."""
-    with _parts().store.read() as tx:
+    with opened_parts().store.read() as tx:
         for connected in tx.projects():
             click.echo(f"{connected.path}  {connected.web_url}")
 
 
-@cli.group()
-def pool() -> None:
-    """The dev tool accounts."""
-
-
-@pool.command("add")
-@click.argument("tool")
-@click.option("--kubeconfig", help="Path of the tool's kubeconfig.")
-@click.option("--cert", help="Path of the tool's client.crt.")
-@click.option("--key", help="Path of the tool's client.key.")
-@click.option("--env", help="Prefix of two environment variables, PREFIX_CRT and PREFIX_KEY, with PEM texts.")
-def pool_add(tool: str, kubeconfig: str | None, cert: str | None, key: str | None, env: str | None) -> None:
-    """Add the dev account of TOOL. Everything in it will be deleted."""
-    given = {"kubeconfig": kubeconfig, "cert": cert, "key": key, "env": env}
-    credentials = {name: value for name, value in given.items() if value}
-    if set(credentials) not in ({"kubeconfig"}, {"cert", "key"}, {"env"}):
-        raise click.UsageError("Give --kubeconfig, or --cert and --key, or --env.")
-    add_account(_parts(), tool, credentials, time.time())
-    click.echo(f"Added {tool}; it is free as soon as it has been cleaned.")
-
-
-@pool.command("list")
-def pool_list() -> None:
-    """List the accounts and what they do."""
-    with _parts().store.read() as tx:
-        for account in tx.accounts():
-            remark = f"  {account.reason}" if account.reason else ""
-            click.echo(f"{account.name}  {account.state}{' (to be drained)' * account.drain}{remark}")
-
-
-@pool.command("drain")
-@click.argument("tool")
-def pool_drain(tool: str) -> None:
-    """Take TOOL out of use as soon as it is free."""
-    _parts().lifecycle.drain(tool, "operator", time.time())
-    click.echo(f"{tool} is taken out of use.")
-
-
-@pool.command("undrain")
-@click.argument("tool")
-def pool_undrain(tool: str) -> None:
-    """Put TOOL back into use, by way of a cleaning."""
-    _parts().lifecycle.drain(tool, "operator", time.time(), undo=True)
-    click.echo(f"{tool} is put back into use.")
+cli.add_command(pool)
 
 
 @cli.group()
@@ -185,14 +137,14 @@ def preview() -> None:
 @preview.command("list")
 def preview_list() -> None:
     """List the newest previews, the queue and the pool."""
-    Console().print(overview_table(_parts().views.overview(time.time())))
+    Console().print(overview_table(opened_parts().views.overview(time.time())))
 
 
 @preview.command("stop")
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_stop(name: str) -> None:
     """Take a preview down and give its account back."""
-    parts = _parts()
+    parts = opened_parts()
     parts.lifecycle.stop(_preview_id(parts, name), "operator", "stopped by an operator", time.time())
     click.echo(f"{name} is being taken down.")
 
@@ -201,7 +153,7 @@ def preview_stop(name: str) -> None:
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_redeploy(name: str) -> None:
     """Build the head commit again, or approve it if it waits for that."""
-    parts = _parts()
+    parts = opened_parts()
     parts.lifecycle.approve_or_redeploy(_preview_id(parts, name), "operator", time.time())
     click.echo(f"{name} is queued.")
 

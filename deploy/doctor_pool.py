@@ -18,6 +18,7 @@ from orchestrator.toolforge import (
     ToolforgeError,
     Unreachable,
 )
+from worker import holdings
 
 _MIB = 2**20
 #: A store that is fuller than this has no room for another image.
@@ -127,7 +128,7 @@ def _account(parts: Parts, account: Account, reference: Mapping[str, str], now: 
     name = account.name
     try:
         with parts.toolforge.account(name, reference) as client:
-            yield _asked(f"account {name}", lambda subject: _held(subject, client, account, now))
+            yield _asked(f"account {name}", lambda subject: _held(parts, subject, client, account, now))
             yield _asked(f"image store of {name}", lambda subject: _store(subject, client, account))
             yield _asked(f"jobs of {name}", lambda subject: _jobs(subject, client))
     except BadInput:
@@ -149,17 +150,13 @@ def _asked(subject: str, look: Callable[[str], Finding]) -> Finding:
         return Finding(subject, False, f"cannot be read: {error}", remedy)
 
 
-def _held(subject: str, client: AccountClient, account: Account, now: float) -> Finding:
-    counts = {
-        "jobs": len(client.jobs()),
-        "builds": len(client.builds()),
-        "envvars": len(client.envvars()),
-        "bytes of images": client.store_use().used,
-    }
-    left = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+def _held(parts: Parts, subject: str, client: AccountClient, account: Account, now: float) -> Finding:
+    """What is in it, but for the envvars that operators have set."""
+    left = holdings.sorter(parts.store, account)(holdings.look(client)).taken_over().ours.words()
     if account.state is AccountState.FREE and left:
         remedy = (
-            "Somebody else uses it, or a cleaning went wrong: drain it, look, and undrain it to clean it."
+            "It is cleaned of what is ours, or quarantined because somebody else uses it, by the janitor's "
+            f"next round; `toolforge-preview pool show {account.name}` tells which."
         )
         return Finding(subject, False, f"is free but not empty: {left}", remedy)
     minutes = max(now - account.since, 0.0) / 60

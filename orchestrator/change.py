@@ -271,8 +271,14 @@ class Change:
         if current.bytes_before is None:
             current = replace(current, bytes_before=bytes_seen)
         poll_seconds = self._policy.clean_poll_seconds
-        after = pool.apply(current, outcome, self._now, poll_seconds=poll_seconds)
-        why = outcome.reason if isinstance(outcome, out.CleaningFailed) else ""
+        after = pool.apply(
+            current,
+            outcome,
+            self._now,
+            poll_seconds=poll_seconds,
+            inspect_seconds=self._policy.janitor_seconds,
+        )
+        why = outcome.reason if isinstance(outcome, out.CleaningFailed | out.FoundForeign) else ""
         self.put_account(current, after, claim=claim, why=why)
         if after.state is current.state:
             return
@@ -281,6 +287,18 @@ class Change:
         for preview_id in had_it:
             self._report(preview_id, at_once=True)
         self.plan_again = True
+
+    def take_down(self, live: Deployment, why: str) -> None:
+        """Stop one live deployment; what else its preview has goes on."""
+        self._tx.set_preview(live.preview_id, expires_at=None, stop_reason=why)
+        self.put_deployment(live, preview.stop(live, self._now), why=why)
+        self.release_if_done(live.preview_id)
+        self.plan_again = True
+
+    def note(self, subject: Deployment | Account, why: str, *, preview_id: int | None) -> None:
+        """A line of the timeline about something that stays in its state."""
+        kind = "deployment" if isinstance(subject, Deployment) else "account"
+        self._event(kind, subject.id, subject.state, subject.state, why=why, preview_id=preview_id)
 
     def release_if_done(self, preview_id: int) -> None:
         """Give the preview's account back for cleaning when nothing of it needs it any more."""

@@ -104,17 +104,17 @@ def add_account(parts: Parts, tool: str, credentials: Mapping[str, str], now: fl
 
     Raises :class:`BadInput` when the name or the credentials are of no use; nothing is changed then.
     """
-    if not _TOOL.fullmatch(tool):
-        raise BadInput(f"'{tool}' is no usable tool name: lower case letters, digits and single - or _.")
     with parts.store.read() as tx:
         if tx.account_named(tool) is not None:
             raise BadInput(f"Account '{tool}' is in the pool already.")
-    _try_credentials(parts, tool, credentials)
-    with parts.store.write() as tx:
-        return [Due(Kind.ACCOUNT, tx.add_account(tool, credentials, now), now)]
+    check_account(parts, tool, credentials)
+    return parts.lifecycle.add_account(tool, credentials, "operator", now)
 
 
-def _try_credentials(parts: Parts, tool: str, credentials: Mapping[str, str]) -> None:
+def check_account(parts: Parts, tool: str, credentials: Mapping[str, str]) -> None:
+    """Raise :class:`BadInput` when no tool can have that name, or Toolforge refuses the credentials."""
+    if not _TOOL.fullmatch(tool):
+        raise BadInput(f"'{tool}' is no usable tool name: lower case letters, digits and single - or _.")
     try:
         with parts.toolforge.account(tool, credentials) as account:
             account.jobs()

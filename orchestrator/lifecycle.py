@@ -8,19 +8,20 @@ the caller to say on the queue. Losing that return value costs a second: the swe
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from orchestrator import keeping, pool, preview
 from orchestrator import outcome as out
-from orchestrator import pool, preview
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.policy import Policy
-from orchestrator.pool import Account
+from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
-from orchestrator.store import Store
+from orchestrator.store import Store, Tx
 
 log = logging.getLogger(__name__)
 
@@ -98,17 +99,74 @@ class Lifecycle:
             change.stop(tx.preview(preview_id), why)
             return change.finish()
 
+    # --- what operators do to accounts ----------------------------------------------------------------
+
     def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:
         """Take the account of tool `name` out of use, or with `undo` back into use."""
-        with self._store.write_alone() as tx:
-            account = tx.account_named(name)
-            if account is None:
-                raise BadInput(
-                    f"There is no account '{name}' in the pool; `toolforge-preview pool list` shows it."
-                )
-            change = Change(tx, self._policy, now, who=who)
+        with self._operating(who, now) as (tx, change):
+            account = _account_named(tx, name)
             change.put_account(account, (pool.undrain if undo else pool.drain)(account, now))
             return change.finish()
+
+    def add_account(self, name: str, credentials: Mapping[str, str], who: str, now: float) -> list[Due]:
+        """Put the account of tool `name` into the pool, for the first time or again.
+
+        Raises :class:`BadInput` when it is there.
+        """
+        with self._operating(who, now) as (tx, change):
+            known = tx.account_ever_named(name)
+            if known is None:
+                return [Due(Kind.ACCOUNT, tx.add_account(name, credentials, now), now)]
+            if known.state is not AccountState.REMOVED:
+                raise BadInput(f"Account '{name}' is in the pool already.")
+            tx.put_credentials(known.id, credentials)
+            change.put_account(known, pool.restore(known, now))
+            return change.finish()
+
+    def change_credentials(
+        self, name: str, credentials: Mapping[str, str], who: str, now: float
+    ) -> list[Due]:
+        """Use other credentials for the account of tool `name`; in quarantine it is tried again at once."""
+        with self._operating(who, now) as (tx, change):
+            account = _account_named(tx, name)
+            tx.put_credentials(account.id, credentials)
+            change.note(account, "its credentials were changed", preview_id=account.preview_id)
+            if account.state in pool.BEING_CLEANED:
+                change.put_account(account, pool.look_again(account, now))
+            return change.finish()
+
+    def check_may_clean(self, account: Account) -> None:
+        """Raise :class:`BadInput` when it makes no sense to ask for a cleaning of `account`."""
+        if account.state not in pool.BEING_CLEANED:
+            raise BadInput(
+                f"Account '{account.name}' is {account.state}: only one that is quarantined or being "
+                "cleaned can be cleaned now. A preview is taken down with `preview stop`."
+            )
+
+    def clean(self, name: str, who: str, now: float, *, everything: bool = False) -> list[Due]:
+        """Try again now to clean the account of tool `name`, with `everything` of what is not ours, too."""
+        with self._operating(who, now) as (tx, change):
+            account = _account_named(tx, name)
+            self.check_may_clean(account)
+            why = "everything in it is to be deleted" if everything else "it is to be cleaned now"
+            change.note(account, why, preview_id=None)
+            change.put_account(account, pool.look_again(account, now, everything=everything))
+            return change.finish()
+
+    def remove(self, name: str, who: str, now: float) -> list[Due]:
+        """Take the account of tool `name` out of the pool for good and forget its credentials."""
+        with self._operating(who, now) as (tx, change):
+            account = _account_named(tx, name)
+            if account.state not in pool.REMOVABLE:
+                raise BadInput(f"Account '{name}' is {account.state}: drain it first, and wait for that.")
+            change.put_account(account, pool.remove(account, now))
+            tx.put_credentials(account.id, {})
+            return change.finish()
+
+    @contextmanager
+    def _operating(self, who: str, now: float) -> Iterator[tuple[Tx, Change]]:
+        with self._store.write_alone() as tx:
+            yield tx, Change(tx, self._policy, now, who=who)
 
     # --- what workers bring back ----------------------------------------------------------------------
 
@@ -150,6 +208,24 @@ class Lifecycle:
             change.record_cleaning(claim, current, outcome, bytes_seen)
             return change.finish()
 
+    def record_inspection(
+        self, claim: Claim, before: Account, outcome: out.InspectionOutcome, now: float
+    ) -> list[Due]:
+        """Write down what a comparison of the account with Toolforge brought, unless it was changed since."""
+        with self._store.write_alone() as tx:
+            current = tx.account(before.id)
+            if current.version != before.version:
+                tx.drop_claim(claim)
+                return [] if current.due_at is None else [Due(Kind.ACCOUNT, current.id, current.due_at)]
+            change = Change(tx, self._policy, now, who=OURSELVES)
+            keeping.record_inspection(change, tx, self._policy, claim, before, current, outcome, now)
+            return change.finish()
+
+    def inspect_all(self, now: float) -> None:
+        """Let every account that is free or leased be inspected, as at a start."""
+        with self._store.write() as tx:
+            tx.inspect_all(now)
+
     # --- what time brings -----------------------------------------------------------------------------
 
     def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
@@ -176,3 +252,10 @@ class Lifecycle:
                 change.release_if_unused(account_id)
             change.plan_again = True
             change.finish()
+
+
+def _account_named(tx: Tx, name: str) -> Account:
+    account = tx.account_named(name)
+    if account is None:
+        raise BadInput(f"There is no account '{name}' in the pool; `toolforge-preview pool list` shows it.")
+    return account

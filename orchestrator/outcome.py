@@ -218,6 +218,8 @@ class Cleaned:
 
     bytes_before: int
     bytes_after: int
+    #: What its store may hold; None: no limit, or none that is known.
+    bytes_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -235,4 +237,43 @@ class CleaningFailed:
     refused: bool = False
 
 
-CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed
+@dataclass(frozen=True)
+class FoundForeign:
+    """Things that are not ours are there, and were left alone; `reason` names them for people."""
+
+    reason: str
+
+
+CleaningOutcome = Cleaned | CleaningGoesOn | CleaningFailed | FoundForeign
+
+
+# --- of an inspection ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """An account was compared with what is known of it."""
+
+    bytes_used: int
+    bytes_limit: int | None = None
+    #: What is in it although it is free; empty when it is, or is leased.
+    left: str = ""
+    #: What is in it that is not ours, although it is leased.
+    foreign: str = ""
+    #: What nobody needed and was removed, one sentence each.
+    removed: tuple[str, ...] = ()
+    #: The live deployment whose job was gone, and was put back.
+    put_back: int | None = None
+    #: The live deployment whose job and image are gone.
+    lost: int | None = None
+
+
+@dataclass(frozen=True)
+class NotInspected:
+    """Toolforge could not be asked; `refused` means that it refused the credentials."""
+
+    reason: str
+    refused: bool = False
+
+
+InspectionOutcome = Inspected | NotInspected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.pool import INSPECT_SECONDS
 from orchestrator.progress import Patience
 from orchestrator.scheduler import Limits
 
@@ -16,6 +17,9 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     live_seconds: float = 3 * 86400.0
     clean_poll_seconds: float = 1.0
+    janitor_seconds: float = INSPECT_SECONDS
+    #: Of the live previews at most this share is taken down by one round of the janitor, but one always may.
+    most_taken_down_share: float = 0.25
     #: User names of bots, besides those that GitLab makes for access tokens.
     bots: frozenset[str] = frozenset()
     #: What bots push is checked, and not kept for review.

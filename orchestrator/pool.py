@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, CleaningOutcome
+from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, CleaningOutcome, FoundForeign
 
 
 class AccountState(StrEnum):
@@ -24,26 +24,34 @@ class AccountState(StrEnum):
     LEASED = "leased"
     #: Being emptied after a lease, or before its first.
     CLEANING = "cleaning"
-    #: Its cleaning or its credentials keep failing; tried again ever more slowly.
+    #: Its cleaning or its credentials keep failing, or somebody else uses it; tried again ever more slowly.
     QUARANTINED = "quarantined"
     #: Taken out of use by an operator.
     DRAINED = "drained"
+    #: Not in the pool any more; kept for what was served by it.
+    REMOVED = "removed"
 
 
 #: Every legal change of state, with the sentence that the timeline and the documents show for it.
 TRANSITIONS: Mapping[tuple[AccountState, AccountState], str] = {
     (AccountState.FREE, AccountState.LEASED): "a preview was given the account",
     (AccountState.FREE, AccountState.DRAINED): "an operator took it out of use",
+    (AccountState.FREE, AccountState.CLEANING): "something was found on it",
     (AccountState.LEASED, AccountState.CLEANING): "the preview does not need it any more",
     (AccountState.LEASED, AccountState.QUARANTINED): "Toolforge refused its credentials",
     (AccountState.CLEANING, AccountState.FREE): "it was looked at and is empty",
     (AccountState.CLEANING, AccountState.DRAINED): "it is empty, and an operator wants it out of use",
-    (AccountState.CLEANING, AccountState.QUARANTINED): "it could not be emptied",
+    (AccountState.CLEANING, AccountState.QUARANTINED): "it could not be emptied, or somebody else uses it",
     (AccountState.QUARANTINED, AccountState.FREE): "a later cleaning found or made it empty",
     (AccountState.QUARANTINED, AccountState.DRAINED): "a later cleaning emptied it; an operator wants it out",
     (AccountState.DRAINED, AccountState.CLEANING): "an operator put it back into use",
+    (AccountState.DRAINED, AccountState.REMOVED): "an operator took it out of the pool",
+    (AccountState.QUARANTINED, AccountState.REMOVED): "an operator took it out of the pool",
+    (AccountState.REMOVED, AccountState.CLEANING): "an operator added it to the pool again",
 }
 
+#: How often an account in use, or to be had, is compared with what is known of it.
+INSPECT_SECONDS = 300.0
 #: Cleanings that may fail in a row before the account is shown as quarantined.
 FAILURES_BEFORE_QUARANTINE = 5
 #: A cleaning that gets nowhere for this long has failed.
@@ -61,6 +69,7 @@ class Account:
     name: str
     state: AccountState
     since: float
+    #: When to look again: to clean it, or to compare it with what is known of it.
     due_at: float | None
     #: Fencing number of the newest lease.
     fence: int = 0
@@ -85,6 +94,12 @@ class Account:
     inspected_at: float | None = None
 
 
+def _only(account: Account, state: AccountState) -> None:
+    """Raise where the way to cleaning is another's: several states lead there, each for its own reason."""
+    if account.state is not state:
+        raise IllegalMove(f"account {account.name}: it is {account.state}, not {state}")
+
+
 def _moved(account: Account, state: AccountState, now: float, *, due_at: float | None) -> Account:
     if (account.state, state) not in TRANSITIONS:
         raise IllegalMove(f"account {account.name}: {account.state} -> {state}")
@@ -93,7 +108,7 @@ def _moved(account: Account, state: AccountState, now: float, *, due_at: float |
 
 def lease(account: Account, preview_id: int | None, now: float) -> Account:
     """`account` given to `preview_id`, or to be shared (None), under a new, higher fencing number."""
-    leased = _moved(account, AccountState.LEASED, now, due_at=None)
+    leased = _moved(account, AccountState.LEASED, now, due_at=account.due_at)
     return replace(
         leased,
         preview_id=preview_id,
@@ -105,8 +120,15 @@ def lease(account: Account, preview_id: int | None, now: float) -> Account:
 
 def release(account: Account, now: float) -> Account:
     """`account` given back; it is cleaned under the same lease before anybody else may have it."""
+    _only(account, AccountState.LEASED)
     cleaning = _moved(account, AccountState.CLEANING, now, due_at=now)
     return replace(cleaning, preview_id=None, shared=False, bytes_before=None)
+
+
+def doubt(account: Account, now: float) -> Account:
+    """A free `account` that may not be empty: it is cleaned before anybody gets it."""
+    _only(account, AccountState.FREE)
+    return replace(_moved(account, AccountState.CLEANING, now, due_at=now), bytes_before=None)
 
 
 def refuse(account: Account, reason: str, now: float) -> Account:
@@ -129,26 +151,61 @@ def undrain(account: Account, now: float) -> Account:
     return replace(account, drain=False)
 
 
-def apply(account: Account, outcome: CleaningOutcome, now: float, *, poll_seconds: float = 1.0) -> Account:
-    """The account after one try at cleaning it."""
+#: Of these an operator can ask for a cleaning at once.
+BEING_CLEANED = frozenset({AccountState.CLEANING, AccountState.QUARANTINED})
+#: Of these an operator can take the account out of the pool.
+REMOVABLE = frozenset({AccountState.DRAINED, AccountState.QUARANTINED})
+
+
+def look_again(account: Account, now: float, *, everything: bool = False) -> Account:
+    """`account`, being cleaned or quarantined, tried again at once; of `everything` if so ordered."""
+    return replace(account, due_at=now, attempts=0, clean_all=account.clean_all or everything)
+
+
+def remove(account: Account, now: float) -> Account:
+    """`account` taken out of the pool for good."""
+    removed = _moved(account, AccountState.REMOVED, now, due_at=None)
+    return replace(removed, drain=False, clean_all=False, bytes_used=None, bytes_limit=None)
+
+
+def restore(account: Account, now: float) -> Account:
+    """`account`, which was removed, back in the pool, by way of a cleaning."""
+    _only(account, AccountState.REMOVED)
+    return replace(_moved(account, AccountState.CLEANING, now, due_at=now), bytes_before=None)
+
+
+def apply(
+    account: Account,
+    outcome: CleaningOutcome,
+    now: float,
+    *,
+    poll_seconds: float = 1.0,
+    inspect_seconds: float = INSPECT_SECONDS,
+) -> Account:
+    """The account after one try at cleaning it; a free one is inspected after `inspect_seconds`."""
     match outcome:
-        case Cleaned():
+        case Cleaned(_, bytes_after, bytes_limit):
             state = AccountState.DRAINED if account.drain else AccountState.FREE
-            return replace(_moved(account, state, now, due_at=None), bytes_used=outcome.bytes_after)
+            limit = account.bytes_limit if bytes_limit is None else bytes_limit
+            empty = replace(account, clean_all=False, bytes_used=bytes_after, bytes_limit=limit)
+            due_at = now + inspect_seconds if state is AccountState.FREE else None
+            return _moved(empty, state, now, due_at=due_at)
         case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:
             return _failed(account, f"it does not get empty: {remaining}", False, now)
         case CleaningGoesOn(remaining):
             return replace(account, due_at=now + poll_seconds, attempts=0, reason=remaining)
         case CleaningFailed(reason, refused):
             return _failed(account, reason, refused, now)
+        case FoundForeign(reason):
+            return _failed(account, reason, True, now)
 
 
-def _failed(account: Account, reason: str, refused: bool, now: float) -> Account:
+def _failed(account: Account, reason: str, is_final: bool, now: float) -> Account:
     attempts = account.attempts + 1
     if account.state is AccountState.QUARANTINED:
         pause = min(_QUARANTINE_FIRST_SECONDS * 2.0 ** min(attempts, 10), _QUARANTINE_LAST_SECONDS)
         return replace(account, attempts=attempts, reason=reason, due_at=now + pause)
-    if refused or attempts >= FAILURES_BEFORE_QUARANTINE:
+    if is_final or attempts >= FAILURES_BEFORE_QUARANTINE:
         quarantined = _moved(account, AccountState.QUARANTINED, now, due_at=now + _QUARANTINE_FIRST_SECONDS)
         return replace(quarantined, reason=reason, preview_id=None, shared=False)
     return replace(

@@ -122,3 +122,18 @@ class Event:
     after: str
     who: str
     why: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One lease of an account, with its receipt."""
+
+    account_id: int
+    fence: int
+    #: None when many check-only deployments shared it.
+    preview_id: int | None
+    taken_at: float
+    ended_at: float | None
+    #: What the image store held before and after the cleaning; None while it is not over.
+    bytes_before: int | None
+    bytes_after: int | None

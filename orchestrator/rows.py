@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from orchestrator.outcome import CheckResult, Failure
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Delivery, Event, Preview, Project
+from orchestrator.records import Delivery, Event, Lease, Preview, Project
 
 
 def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
@@ -24,6 +24,7 @@ def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
 
 _project, _preview, _account = _reader(Project), _reader(Preview), _reader(Account)
 _deployment, _delivery, _event = _reader(Deployment), _reader(Delivery), _reader(Event)
+_lease = _reader(Lease)
 
 
 def project_from(row: Row[Any]) -> Project:
@@ -64,3 +65,8 @@ def delivery_from(row: Row[Any]) -> Delivery:
 def event_from(row: Row[Any]) -> Event:
     """The event in `row`."""
     return Event(**_event(row))
+
+
+def lease_from(row: Row[Any]) -> Lease:
+    """The lease in `row`."""
+    return Lease(**_lease(row))

@@ -129,6 +129,17 @@ class Settings(BaseSettings):
     poll_max_seconds: float = Field(
         Patience.poll_max_seconds, gt=0, description="Longest pause between two looks."
     )
+    janitor_seconds: float = Field(
+        Policy.janitor_seconds,
+        gt=0,
+        description="How often each account is compared with what the database says of it.",
+    )
+    most_taken_down_share: float = Field(
+        Policy.most_taken_down_share,
+        ge=0,
+        le=1,
+        description="Share of the live previews that one such round may take down as gone, but always one.",
+    )
     log_limit_bytes: int = Field(2_000_000, ge=1000, description="How much of a log is kept, its end first.")
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
 
@@ -228,6 +239,8 @@ class Settings(BaseSettings):
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
+            janitor_seconds=self.janitor_seconds,
+            most_taken_down_share=self.most_taken_down_share,
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
         )

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, f
 
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
-from orchestrator.preview import PENDING, State, Step
+from orchestrator.preview import ENDED, PENDING, State, Step
 from orchestrator.records import Kind
 
 TABLES: Mapping[Kind, Table] = {
@@ -97,6 +97,12 @@ _IS_UNSETTLED = or_(
 )
 UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED)
 UNSETTLED_OF = _OF_PREVIEW.where(_IS_UNSETTLED)
+UNSETTLED_ON = _DEPLOYMENTS.where(
+    t.deployment.c.account_id == bindparam("account_id"),
+    t.deployment.c.fence == bindparam("fence"),
+    _IS_UNSETTLED,
+)
+LIVE = select(func.count()).where(t.deployment.c.state == State.LIVE)
 #: For the scheduler; the states are there for their index.
 WAITING = (
     select(t.deployment.c.id)
@@ -105,6 +111,25 @@ WAITING = (
         t.deployment.c.step.in_([Step.AWAIT_SLOT, Step.AWAIT_PLACE]),
     )
     .limit(1)
+)
+
+_LEASE_OF = t.lease.c.account_id == bindparam("account_id")
+_IS_ON_ACCOUNT = (t.deployment.c.account_id == bindparam("account_id")) & (
+    t.deployment.c.fence == t.lease.c.fence
+)
+#: A deployment whose shared account was taken from it remembers only when it was there.
+_MAY_HAVE_BEEN_ON_IT = (
+    t.deployment.c.account_id.is_distinct_from(bindparam("account_id"))
+    & (t.deployment.c.created_at <= func.coalesce(t.lease.c.ended_at, t.deployment.c.created_at))
+    & (t.deployment.c.state.not_in(ENDED) | (t.deployment.c.since >= t.lease.c.taken_at))
+)
+#: Those of the deployments ``ids`` that have had a lease of the account, by their preview or themselves.
+LEASED_DEPLOYMENTS = _DEPLOYMENTS.where(
+    t.deployment.c.id.in_(bindparam("ids", expanding=True)),
+    or_(
+        exists().where(_LEASE_OF, t.lease.c.preview_id == t.deployment.c.preview_id),
+        exists().where(_LEASE_OF, t.lease.c.preview_id.is_(None), or_(_IS_ON_ACCOUNT, _MAY_HAVE_BEEN_ON_IT)),
+    ),
 )
 
 #: Deployments for which their preview needs its account, and which use a shared one.
@@ -143,8 +168,22 @@ REUSABLE = (
     .limit(1)
 )
 
-ACCOUNTS = select(t.account).order_by(t.account.c.name)
+_IS_IN_POOL = t.account.c.state != AccountState.REMOVED
+ACCOUNTS = select(t.account).where(_IS_IN_POOL).order_by(t.account.c.name)
+ACCOUNT_NAMED = select(t.account).where(t.account.c.name == bindparam("name"))
+LEASES = (
+    select(t.lease)
+    .where(t.lease.c.account_id == bindparam("account_id"))
+    .order_by(t.lease.c.fence.desc())
+    .limit(bindparam("most"))
+)
 ACCOUNT = select(t.account).where(t.account.c.id == bindparam("id"))
+#: Inspect every account that can be inspected at ``now``.
+INSPECT_ALL = (
+    update(t.account)
+    .where(t.account.c.state.in_([AccountState.FREE, AccountState.LEASED]))
+    .values(due_at=bindparam("now"))
+)
 ACCOUNT_OF = select(t.account).where(t.account.c.preview_id == bindparam("preview_id"))
 
 #: Tell GitLab of ``preview_id`` at ``at``, or earlier if that was planned.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -35,12 +35,13 @@ from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Claim, Delivery, Due, Event, Kind, Preview, Project
+from orchestrator.records import Claim, Delivery, Due, Event, Kind, Lease, Preview, Project
 from orchestrator.rows import (
     account_from,
     delivery_from,
     deployment_from,
     event_from,
+    lease_from,
     preview_from,
     project_from,
 )
@@ -271,6 +272,21 @@ class Tx:
             if other.id != deployment.id and other.account_id in {None, deployment.account_id}
         ]
 
+    def unsettled_on(self, account: Account) -> list[Deployment]:
+        """Deployments on the account under its present lease that are on the way, live, or not tidied."""
+        lease = {"account_id": account.id, "fence": account.fence}
+        return [deployment_from(row) for row in self._connection.execute(sql.UNSETTLED_ON, lease)]
+
+    def live_count(self) -> int:
+        """How many deployments are live."""
+        return int(self._connection.scalar(sql.LIVE) or 0)
+
+    def leased_deployments(self, account_id: int, ids: Collection[int]) -> list[Deployment]:
+        """Those of the deployments `ids` that have had a lease of the account, now or before."""
+        which = {"account_id": account_id, "ids": list(ids)}
+        rows = self._connection.execute(sql.LEASED_DEPLOYMENTS, which) if ids else ()
+        return [deployment_from(row) for row in rows]
+
     def lease_is_current(self, deployment: Deployment) -> bool:
         """True while the account is leased to its preview under the deployment's fencing number."""
         leased = {
@@ -368,7 +384,12 @@ class Tx:
 
     def account_named(self, name: str) -> Account | None:
         """The account of tool `name`, if the pool has it."""
-        row = self._connection.execute(select(t.account).where(t.account.c.name == name)).first()
+        account = self.account_ever_named(name)
+        return None if account is None or account.state is AccountState.REMOVED else account
+
+    def account_ever_named(self, name: str) -> Account | None:
+        """The account of tool `name`, if the pool has it, or has had it."""
+        row = self._connection.execute(sql.ACCOUNT_NAMED, {"name": name}).first()
         return account_from(row) if row else None
 
     def account_of(self, preview_id: int) -> Account | None:
@@ -383,6 +404,17 @@ class Tx:
         )
         return found or {}
 
+    def put_credentials(self, account_id: int, credentials: Mapping[str, str]) -> None:
+        """Write down where the account's credentials are found."""
+        self._connection.execute(
+            update(t.account).where(t.account.c.id == account_id).values(credentials=dict(credentials))
+        )
+
+    def leases_of(self, account_id: int, *, limit: int = 10) -> list[Lease]:
+        """The newest leases of an account first."""
+        rows = self._connection.execute(sql.LEASES, {"account_id": account_id, "most": limit})
+        return [lease_from(row) for row in rows]
+
     def add_account(self, name: str, credentials: Mapping[str, str], now: float) -> int:
         """A new account; it is looked at and cleaned before anybody gets it."""
         return self._insert(
@@ -396,6 +428,10 @@ class Tx:
             drain=False,
             credentials=dict(credentials),
         )
+
+    def inspect_all(self, now: float) -> None:
+        """Let every account that is free or leased be inspected at `now`."""
+        self._connection.execute(sql.INSPECT_ALL, {"now": now})
 
     def put_account(self, before: Account, after: Account, *, claim: Claim | None = None) -> Account:
         """Write `after`, provided that the row still is `before`; raises :class:`Conflict` when it is not.

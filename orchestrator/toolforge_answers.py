@@ -170,6 +170,8 @@ class Job:
     exit_code: int | None
     #: jobs-api's own words for its state.
     reason: str
+    #: The image that it was configured with, without the registry's host; empty when jobs-api does not say.
+    image: str = ""
 
     @property
     def has_crashed(self) -> bool:
@@ -382,6 +384,7 @@ def parse_job(item: object) -> Job:
         restarts=int(restarts[1]) if restarts else 0,
         exit_code=int(exit_code[1]) if exit_code else None,
         reason=told.strip()[:500],
+        image=_text(item.get("imagename")) or _text(item.get("image")),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator import scheduler
+from orchestrator.errors import BadInput
 from orchestrator.forecast import Turn, forecast
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Event, Preview, Project
+from orchestrator.records import Event, Lease, Preview, Project
 from orchestrator.report import Subject
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Store, Tx
@@ -71,6 +72,19 @@ class _Scene:
     ceiling: Ceiling
 
 
+@dataclass(frozen=True)
+class AccountView:
+    """One account with what is told about it."""
+
+    account: Account
+    #: The merge request that it serves, as ``group/project!iid``; ``many`` when it is shared, else empty.
+    holder: str
+    #: The newest first.
+    leases: Sequence[Lease] = ()
+    #: The merge requests of the leases, by the preview's id.
+    names: Mapping[int, str] = field(default_factory=dict)
+
+
 class Views:
     """Reads for people. `preview_url` is the address of a tool, `public_url` that of our own web process."""
 
@@ -101,6 +115,24 @@ class Views:
                 waiting=sum(deployment.state is State.QUEUED for deployment, _ in scene.going),
                 queue=self._queue(tx, scene, projects, now),
             )
+
+    def accounts(self) -> list[AccountView]:
+        """The pool by name."""
+        with self._store.read() as tx:
+            return [AccountView(account, _holder(tx, account)) for account in tx.accounts()]
+
+    def account(self, name: str) -> AccountView:
+        """One account with its newest leases; raises :class:`BadInput` when the pool does not have it."""
+        with self._store.read() as tx:
+            account = tx.account_named(name)
+            if account is None:
+                raise BadInput(
+                    f"There is no account '{name}' in the pool; `toolforge-preview pool list` shows it."
+                )
+            leases = tx.leases_of(account.id)
+            holders = {one.preview_id for one in leases if one.preview_id is not None}
+            names = {preview_id: _name(tx, preview_id) for preview_id in holders}
+            return AccountView(account, _holder(tx, account), leases, names)
 
     def _queue(self, tx: Tx, scene: _Scene, projects: Mapping[int, Project], now: float) -> list[Waiter]:
         turns = self._turns(scene, now)
@@ -184,3 +216,12 @@ class Views:
         seconds = {p.id: p.build_seconds for p in scene.projects if p.build_seconds is not None}
         snapshot = scheduler.take_snapshot(scene.going, scene.accounts, scene.ceiling)
         return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now)
+
+
+def _holder(tx: Tx, account: Account) -> str:
+    return "many" if account.shared else "" if account.preview_id is None else _name(tx, account.preview_id)
+
+
+def _name(tx: Tx, preview_id: int) -> str:
+    present = tx.preview(preview_id)
+    return f"{tx.project(present.project_id).path}!{present.iid}"

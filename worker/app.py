@@ -6,14 +6,16 @@ Settings are read here, once a process; everything else is made when it is first
 from __future__ import annotations
 
 import logging
+import time
 from functools import cache
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging
 from kombu.exceptions import OperationalError
 
 from orchestrator.bootstrap import Parts
-from orchestrator.errors import TryLater
+from orchestrator.engines import AWAY
+from orchestrator.errors import Conflict, TryLater
 from orchestrator.hints import CLOCK_QUEUE, LOOK, SWEEP, Hints
 from orchestrator.records import Kind
 from orchestrator.settings import load_settings
@@ -67,6 +69,15 @@ def look(kind: str, row_id: int) -> None:
 def sweep() -> None:
     """Put everything that is due on the queue."""
     runner().sweep()
+
+
+@beat_init.connect
+def _inspect_at_the_start(**_: object) -> None:
+    """What happened to the accounts while nobody looked is found now, not in the janitor's next round."""
+    try:
+        parts.lifecycle.inspect_all(time.time())
+    except (*AWAY, Conflict) as error:
+        logging.getLogger(__name__).warning("no inspection at the start: %s", type(error).__name__)
 
 
 @setup_logging.connect

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator import outcome as out
+from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
 from orchestrator.diagnosis import excerpt, explain_crash
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, Outcome, toolforge_failed
 from orchestrator.preview import State
-from orchestrator.toolforge import BadRequest, Gone, Job, JobSpec, ToolforgeError
-from worker.step import PUBLISHED_JOB, Site, kept
+from orchestrator.settings import Settings
+from orchestrator.toolforge import AccountClient, BadRequest, Gone, Job, JobSpec, ToolforgeError
+from worker.step import Site, kept
 
 _LOG_LINES = 500
 #: Toolforge gathers the logs of jobs with some delay.
@@ -29,9 +33,10 @@ def publish(site: Site) -> Outcome:
 
 def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     assert site.deployment.image is not None
+    tell_address(site.account, site.address, site.guard)
     site.guard()
     try:
-        site.account.put_job(_spec(site, name, site.deployment.image, publish=publish))
+        site.account.put_job(job_spec(site.settings, name, site.deployment.image, publish=publish))
     except BadRequest as error:
         if "No such image" in str(error):
             # jobs-api says so, too, when it cannot reach the image registry for a moment.
@@ -51,13 +56,16 @@ def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     return out.JobStarted()
 
 
-def _spec(site: Site, name: str, image: str, *, publish: bool) -> JobSpec:
+def tell_address(account: AccountClient, address: str, guard: Callable[[], None]) -> None:
+    """Let the account's jobs know where they are served; they see it at their next start."""
+    guard()
+    account.set_envvar(ADDRESS_ENVVAR, address)
+
+
+def job_spec(settings: Settings, name: str, image: str, *, publish: bool) -> JobSpec:
+    """A job as previews have it."""
     return JobSpec(
-        name=name,
-        image=image,
-        command=site.settings.job_command,
-        port=site.settings.job_port,
-        publish=publish,
+        name=name, image=image, command=settings.job_command, port=settings.job_port, publish=publish
     )
 
 
@@ -110,8 +118,9 @@ def roll_back(site: Site) -> Outcome:
     """Put the good image behind the address again; with none left there is nothing to put back."""
     if site.serving is None or site.serving.image is None:
         return out.RolledBack()
+    tell_address(site.account, site.address, site.guard)
     site.guard()
-    site.account.put_job(_spec(site, PUBLISHED_JOB, site.serving.image, publish=True))
+    site.account.put_job(job_spec(site.settings, PUBLISHED_JOB, site.serving.image, publish=True))
     return out.RolledBack()
 
 

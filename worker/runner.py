@@ -12,15 +12,16 @@ from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabError
-from orchestrator.outcome import CleaningOutcome, Outcome
-from orchestrator.pool import Account
+from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
+from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
 from orchestrator.records import Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
-from worker import build, deliveries, deploy, reports, smoke, teardown
+from worker import build, deliveries, deploy, holdings, janitor, reports, smoke, teardown
 from worker.claims import CLAIM_SECONDS, ActiveClaims
+from worker.janitor import Round
 from worker.step import Overtaken, Site
 
 log = logging.getLogger(__name__)
@@ -230,12 +231,22 @@ class Runner:
         with self._parts.store.read() as tx:
             account = tx.account(claim.id)
             credentials = tx.credentials(claim.id)
+        if account.state in {AccountState.FREE, AccountState.LEASED}:
+            return self._inspect(claim, account, credentials)
+        return self._clean(claim, account, credentials)
+
+    def _clean(self, claim: Claim, account: Account, credentials: Mapping[str, str]) -> list[Due]:
         outcome: CleaningOutcome
         bytes_seen: int | None = None
         try:
             with self._parts.toolforge.account(account.name, credentials) as client:
-                is_late = self._clock() - account.since > build.CANCEL_SECONDS
-                outcome, bytes_seen = teardown.clean(client, self._guard(claim), is_late=is_late)
+                outcome, bytes_seen = teardown.clean(
+                    client,
+                    holdings.sorter(self._parts.store, account),
+                    self._guard_account(claim, account),
+                    is_late=self._clock() - account.since > build.CANCEL_SECONDS,
+                    everything=account.clean_all,
+                )
         except (NotAllowed, BadInput) as error:
             outcome = out.CleaningFailed(str(error), refused=True)
         except ToolforgeError as error:
@@ -243,6 +254,43 @@ class Runner:
         return self._parts.lifecycle.record_cleaning(
             claim, account, outcome, self._clock(), bytes_seen=bytes_seen
         )
+
+    def _inspect(self, claim: Claim, account: Account, credentials: Mapping[str, str]) -> list[Due]:
+        outcome: InspectionOutcome
+        try:
+            with self._parts.toolforge.account(account.name, credentials) as client:
+                outcome = janitor.inspect(
+                    Round(
+                        account=account,
+                        client=client,
+                        address=self._parts.views.address(account.name),
+                        settings=self._parts.settings,
+                        known=holdings.knower(self._parts.store, account),
+                        going=lambda: self._going(account),
+                        guard=self._guard_account(claim, account),
+                        now=self._clock(),
+                    )
+                )
+        except (NotAllowed, BadInput) as error:
+            outcome = out.NotInspected(str(error), refused=True)
+        except ToolforgeError as error:
+            outcome = out.NotInspected(str(error))
+        return self._parts.lifecycle.record_inspection(claim, account, outcome, self._clock())
+
+    def _going(self, account: Account) -> list[Deployment]:
+        with self._parts.store.read() as tx:
+            return tx.unsettled_on(account)
+
+    def _guard_account(self, claim: Claim, account: Account) -> Callable[[], None]:
+        is_held = self._guard(claim)
+
+        def check() -> None:
+            is_held()
+            with self._parts.store.read() as tx:
+                if tx.account(account.id).version != account.version:
+                    raise Overtaken("the account has changed in the meantime")
+
+        return check
 
     # --- GitLab ---------------------------------------------------------------------------------------
 

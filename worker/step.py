@@ -13,9 +13,6 @@ from orchestrator.records import Preview, Project
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient
 
-#: The one published job of an account: its name stays, so that an update swaps the image in place.
-PUBLISHED_JOB = "preview"
-
 
 class Overtaken(PreviewError):
     """The claim or the lease is somebody else's by now: stop without another effect."""

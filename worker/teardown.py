@@ -1,13 +1,15 @@
-"""Taking away: what a deployment leaves behind, and all that an account holds."""
+"""Taking away: what a deployment leaves behind, and all of ours that an account holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from orchestrator import outcome as out
+from orchestrator.belongings import Sorted, refusal
 from orchestrator.outcome import CleaningOutcome, Outcome
-from orchestrator.toolforge import AccountClient, StoreUse
+from orchestrator.toolforge import AccountClient
 from worker import build, deploy
+from worker.holdings import Sort, look
 from worker.step import Site
 
 
@@ -19,58 +21,56 @@ def tidy(site: Site) -> Outcome:
     return out.Tidied()
 
 
-def clean(account: AccountClient, guard: Callable[[], None], *, is_late: bool) -> tuple[CleaningOutcome, int]:
-    """Empty the account and look again; returns what came of it and the bytes its store held at first.
+def clean(
+    account: AccountClient, sort: Sort, guard: Callable[[], None], *, is_late: bool, everything: bool = False
+) -> tuple[CleaningOutcome, int]:
+    """Empty the account of what is ours and look again; returns what came of it, and what its store held.
 
     Everything in it may be repeated: what is gone is not missed. A build that still ends could push an image
     after the images were deleted, so those come last and only when no build runs. `is_late` says that
-    cancelled builds have had their time.
+    cancelled builds, and a registry that was away, have had their time, `everything` that an operator wants
+    what is foreign deleted, too.
     """
-    before = account.store_use()
-    if _remove_all(account, before, guard, is_late=is_late):
-        return out.CleaningGoesOn("a cancelled build has not ended yet"), before.used
-    remaining = _remaining(account)
-    if remaining:
-        return out.CleaningGoesOn(remaining), before.used
-    return out.Cleaned(before.used, 0), before.used
+    held = look(account)
+    found = sort(held).taken_over() if everything else sort(held)
+    if found.ours.bytes_used and not found.ours.images and not is_late:
+        # The list is empty, too, while the registry is away for a moment, and may hide somebody else's image.
+        return out.CleaningGoesOn("images that are not listed"), held.bytes_used
+    builds_run = _remove(account, found, guard, is_late=is_late)
+    if found.foreign:
+        return out.FoundForeign(refusal(found.foreign)), held.bytes_used
+    if builds_run:
+        return out.CleaningGoesOn("a cancelled build has not ended yet"), held.bytes_used
+    left = sort(look(account)).taken_over() if everything else sort(look(account))
+    if left.foreign:
+        return out.FoundForeign(refusal(left.foreign)), held.bytes_used
+    if left.ours:
+        return out.CleaningGoesOn(left.ours.words()), held.bytes_used
+    return out.Cleaned(held.bytes_used, 0, held.bytes_limit), held.bytes_used
 
 
-def _remove_all(account: AccountClient, store: StoreUse, guard: Callable[[], None], *, is_late: bool) -> bool:
-    """One round of deletions; True when builds are still running, and so images were left alone."""
-    builds = account.builds()
-    running = [one for one in builds if not one.has_ended]
+def _remove(account: AccountClient, found: Sorted, guard: Callable[[], None], *, is_late: bool) -> bool:
+    """One round of deletions of what is ours; True when builds still run, and so images were left alone.
+
+    Images can only be deleted all at once: not while anything foreign is there that may need one.
+    """
+    ours = found.ours
+    running = [one for one in ours.builds if not one.has_ended]
     for going in running:
         guard()
         build.end_build(account, going.id, is_late=is_late)
-    for job in account.jobs():
+    for job in ours.jobs:
         guard()
         account.delete_job(job.name)
-    for name in account.envvars():
+    for name in ours.envvars:
         guard()
         account.delete_envvar(name)
     if running:
         return True
-    for ended in builds:
+    for ended in ours.builds:
         guard()
         account.delete_build(ended.id)
-    if store.used:
+    if ours.bytes_used and not found.foreign:
         guard()
         account.delete_images()
     return False
-
-
-def _remaining(account: AccountClient) -> str:
-    """What a last look still finds, in words; empty when the account is."""
-    found = [
-        f"{len(items)} {name}"
-        for name, items in (
-            ("jobs", account.jobs()),
-            ("builds", account.builds()),
-            ("envvars", account.envvars()),
-        )
-        if items
-    ]
-    used = account.store_use().used
-    if used:
-        found.append(f"{used} bytes of images")
-    return ", ".join(found)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,10 +22,14 @@ from deploy.cli import cli
 from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import DEVELOPER, MAINTAINER, REPORTER, Project, Seeder
 from deploy.local.toolforge import LocalToolforge
+from orchestrator import outcome as out
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
+from orchestrator.pool import Account, AccountState
+from orchestrator.records import Kind
 from orchestrator.settings import PREFIX, Settings, load_settings
+from orchestrator.toolforge import AccountClient, JobSpec, Toolforge
 from tests.orchestrator.scripted import Scripted
 
 
@@ -299,11 +304,159 @@ def test_an_account_is_added_once(command: CommandLine, toolforge: LocalToolforg
     assert "in the pool already" in command.refuses(*add)
 
 
-@pytest.mark.parametrize("verb", ["drain", "undrain"])
+@pytest.mark.parametrize("verb", ["drain", "undrain", "show", "clean", "remove"])
 def test_an_account_that_is_not_in_the_pool_is_refused(command: CommandLine, verb: str) -> None:
     words = command.refuses("pool", verb, "dev-9")
     assert "no account 'dev-9'" in words
     assert "toolforge-preview pool list" in words
+
+
+@pytest.fixture
+def put_away(command: CommandLine, toolforge: LocalToolforge) -> Iterator[AccountClient]:
+    """dev-1 is in the pool, and in quarantine, since somebody runs a job and has set a secret there."""
+    assert command("pool", "add", "dev-1", *options(certificate(toolforge, "dev-1"))).code == 0
+    parts = command.parts
+    with parts.store.read() as tx:
+        credentials = tx.credentials(1)
+    with Toolforge(toolforge.gateway_url, user_agent="tests", ca_file=toolforge.ca_file).account(
+        "dev-1", credentials
+    ) as client:
+        client.put_job(JobSpec("cronjob", "python3.11", "sleep 1000", 8001, publish=False))
+        client.set_envvar("DUMMY_SECRET", "x")
+        outcome = out.FoundForeign("somebody else uses it: found job cronjob")
+        recorded(parts, outcome)
+        yield client
+        client.delete_job("cronjob")
+        client.delete_envvar("DUMMY_SECRET")
+        client.close()
+
+
+def recorded(parts: Parts, outcome: out.CleaningOutcome) -> Account:
+    """What a cleaning of the first account brought is written down."""
+    with parts.store.write() as tx:
+        account = tx.account(1)
+        claim = tx.claim(Kind.ACCOUNT, 1, now=time.time() + 4000, seconds=60)
+    assert claim is not None
+    parts.lifecycle.record_cleaning(claim, account, outcome, time.time(), bytes_seen=0)
+    with parts.store.read() as tx:
+        return tx.account(1)
+
+
+def test_an_account_is_shown_with_whose_the_things_in_it_are(
+    command: CommandLine, put_away: AccountClient
+) -> None:
+    put_away.set_envvar("PREVIEW_URL", "http://x/")
+    told = command("pool", "show", "dev-1")
+    assert told.code == 0, told
+    lines = told.words.splitlines()
+    assert lines[0].startswith("dev-1  quarantined  since ")
+    assert lines[0].endswith("somebody else uses it: found job cronjob")
+    assert "store: 0 bytes used, 1073741824 bytes" in lines
+    assert "foreign  job cronjob (python3.11)" in lines
+    assert "ours  envvar PREVIEW_URL" in lines
+    assert "operators'  envvar DUMMY_SECRET" in lines
+    assert lines[0] == command("pool", "list").words.strip()
+    put_away.delete_envvar("PREVIEW_URL")
+
+
+def test_an_account_that_cannot_be_asked_is_shown_as_far_as_it_is_known(
+    command: CommandLine, put_away: AccountClient
+) -> None:
+    told = command("pool", "show", "dev-1", TOOLFORGE_PREVIEW_TOOLFORGE_URL="https://127.0.0.1:1")
+    assert told.code == 2
+    assert "dev-1  quarantined" in told.words
+    assert "What is in it could not be seen" in told.words
+
+
+def test_a_cleaning_is_asked_for_and_of_everything_only_after_a_question(
+    command: CommandLine, put_away: AccountClient
+) -> None:
+    def clean_all() -> bool:
+        with command.parts.store.read() as tx:
+            return tx.account(1).clean_all
+
+    assert command("pool", "clean", "dev-1").words == "dev-1 is being cleaned.\n"
+    assert not clean_all()
+    before = command.everything()
+    refused = command("pool", "clean", "dev-1", "--all")
+    assert refused.code == 1
+    assert "This will be deleted from dev-1:\n  foreign  job cronjob (python3.11)\n" in refused.words
+    assert "DUMMY_SECRET" not in refused.words
+    assert command.everything() == before
+    assert command("pool", "clean", "dev-1", "--all", "--yes").words.endswith(
+        "is being cleaned of everything.\n"
+    )
+    assert clean_all()
+
+
+def test_an_account_that_is_free_is_not_cleaned(command: CommandLine, toolforge: LocalToolforge) -> None:
+    command("pool", "add", "dev-1", *options(certificate(toolforge, "dev-1")))
+    recorded(command.parts, out.Cleaned(0, 0))
+    assert "'dev-1' is free" in command.refuses("pool", "clean", "dev-1", "--all", "--yes")
+
+
+def test_an_account_is_removed_once_it_is_drained_and_can_be_added_again(
+    command: CommandLine, toolforge: LocalToolforge
+) -> None:
+    add = ("pool", "add", "dev-1", *options(certificate(toolforge, "dev-1")))
+    command(*add)
+    assert "drain it first" in command.refuses("pool", "remove", "dev-1")
+    command("pool", "drain", "dev-1")
+    assert recorded(command.parts, out.Cleaned(0, 0)).state is AccountState.DRAINED
+    assert command("pool", "remove", "dev-1").code == 0
+    assert command("pool", "list").words == ""
+    assert "no account 'dev-1'" in command.refuses("pool", "show", "dev-1")
+    assert command(*add).code == 0
+    assert "dev-1  cleaning" in command("pool", "list").words
+
+
+def a_file(folder: Path, toolforge: LocalToolforge, *tools: str) -> str:
+    entries = [
+        f"[[account]]\ntool = '{tool}'\ncert = '{files['--cert']}'\nkey = '{files['--key']}'\n"
+        for tool in tools
+        for files in [certificate(toolforge, tool)]
+    ]
+    (folder / "pool.toml").write_text("".join(entries))
+    return str(folder / "pool.toml")
+
+
+def test_the_pool_becomes_as_the_file_says(
+    command: CommandLine, toolforge: LocalToolforge, tmp_path: Path
+) -> None:
+    both = a_file(tmp_path, toolforge, "dev-1", "dev-2")
+    before = command.everything()
+    assert command("pool", "apply", both, "--dry-run").words == "would add dev-1\nwould add dev-2\n"
+    assert command.everything() == before
+    assert command("pool", "apply", both).words == "done: add dev-1\ndone: add dev-2\n"
+    assert command("pool", "apply", both).words == "The pool is as the file says.\n"
+    one = a_file(tmp_path, toolforge, "dev-1")
+    assert command("pool", "apply", one).words == "done: drain dev-2, which the file does not name\n"
+    assert "dev-2  cleaning (to be drained)" in command("pool", "list").words
+    again = command("pool", "apply", a_file(tmp_path, toolforge, "dev-1", "dev-2")).words
+    assert "left as it is: dev-2 is out of use" in again
+    home = toolforge.tool_home("dev-1") / ".toolskube"
+    for suffix in ("crt", "key"):
+        (tmp_path / f"copy.{suffix}").write_bytes((home / f"client.{suffix}").read_bytes())
+    Path(one).write_text("[[account]]\ntool = 'dev-1'\ncert = 'copy.crt'\nkey = 'copy.key'\n")
+    assert "done: change the credentials of dev-1" in command("pool", "apply", one).words
+    with command.parts.store.read() as tx:
+        expected = {"cert": str(tmp_path / "copy.crt"), "key": str(tmp_path / "copy.key")}
+        assert tx.credentials(1) == expected
+
+
+def test_a_file_with_one_bad_entry_changes_nothing(
+    command: CommandLine, toolforge: LocalToolforge, tmp_path: Path
+) -> None:
+    path = Path(a_file(tmp_path, toolforge, "dev-1"))
+    files = certificate(toolforge, "dev-1")
+    for tool, cert, words in [
+        ("dev-2", files["--cert"], "account 'dev-2': Toolforge refuses the credentials"),
+        ("dev-2", "/nowhere/c.crt", "account 'dev-2': "),
+        ("dev--2", files["--cert"], "account 'dev--2': 'dev--2' is no usable tool name"),
+    ]:
+        bad = f"[[account]]\ntool = '{tool}'\ncert = '{cert}'\nkey = '{files['--key']}'\n"
+        path.with_name("bad.toml").write_text(path.read_text() + bad)
+        assert words in command.refuses("pool", "apply", str(path.with_name("bad.toml")))
 
 
 # --- previews -----------------------------------------------------------------------------------------

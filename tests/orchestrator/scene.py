@@ -9,7 +9,7 @@ from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.merge_request import MergeRequest, Verb
-from orchestrator.outcome import CheckResult, CleaningOutcome, Outcome
+from orchestrator.outcome import CheckResult, CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.policy import Policy
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, Step
@@ -147,6 +147,13 @@ class World:
         self.now = max(self.now, before.due_at or 0)
         claim = self.claim(Kind.ACCOUNT, account_id)
         self.lifecycle.record_cleaning(claim, before, outcome, self.now, bytes_seen=5)
+        return self.account(account_id)
+
+    def inspection(self, account_id: int, outcome: InspectionOutcome) -> Account:
+        before = self.account(account_id)
+        self.now = max(self.now, before.due_at or 0)
+        claim = self.claim(Kind.ACCOUNT, account_id)
+        self.lifecycle.record_inspection(claim, before, outcome, self.now)
         return self.account(account_id)
 
     # --- what is ---

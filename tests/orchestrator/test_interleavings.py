@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 from collections import Counter
@@ -23,9 +24,9 @@ from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.merge_request import Verb
 from orchestrator.outcome import CheckResult, CleaningOutcome, Failure, Outcome
-from orchestrator.pool import AccountState
+from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Kind
+from orchestrator.records import Claim, Kind
 from orchestrator.scheduler import Limits
 from orchestrator.settings import load_settings
 from tests.databases import Server, migrate
@@ -48,11 +49,13 @@ _BAD: dict[Step, list[Outcome]] = {
     Step.ROLL_BACK: [],
     Step.TIDY: [out.TidyGoesOn()],
 }
+_BEING_CLEANED = {AccountState.CLEANING, AccountState.QUARANTINED}
 _CLEANINGS: list[CleaningOutcome] = [
     out.Cleaned(5, 0),
     out.CleaningGoesOn("1 build"),
     out.CleaningFailed("artifact stuck"),
     out.CleaningFailed("HTTP 403", refused=True),
+    out.FoundForeign("job cronjob"),
 ]
 _IIDS = st.integers(1, 4)
 #: Two of them are a bot's, which wants a verdict alone; a Developer's comment makes a preview of one.
@@ -93,6 +96,7 @@ class Interleavings(RuleBasedStateMachine):
         self.world = World(self.parts, accounts=2, limits=_LIMITS)
         self.heads: dict[int, str] = {}
         self.in_flight: list[tuple[object, Deployment]] = []
+        self.looking: list[tuple[Claim, Account, bool]] = []
 
     # --- what people do ---
 
@@ -142,14 +146,40 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def be_killed_in_the_middle_of_everything(self) -> None:
         self.in_flight.clear()
+        self.looking.clear()
         self.world.later(61)
 
     @rule(outcome=st.sampled_from(_CLEANINGS))
     def clean(self, outcome: CleaningOutcome) -> None:
         with self.world.store.read() as tx:
-            due = [account for account in tx.accounts() if account.due_at is not None]
+            due = [account for account in tx.accounts() if account.state in _BEING_CLEANED]
         if due:
             self.world.cleaning(due[0].id, outcome)
+
+    @rule(choice=st.randoms(use_true_random=False), luck=st.integers(0, 9))
+    def inspect(self, choice: random.Random, luck: int) -> None:
+        with self.world.store.read() as tx:
+            due = [one for one in tx.due(self.world.now, limit=50) if one.kind is Kind.ACCOUNT]
+            seen = [account for one in due if (account := tx.account(one.id)).state not in _BEING_CLEANED]
+        for account in seen:
+            claim = self.world.claim(Kind.ACCOUNT, account.id)
+            self.looking.append((claim, account, luck < 5))
+            return
+
+    @rule(choice=st.randoms(use_true_random=False))
+    def end_an_inspection(self, choice: random.Random) -> None:
+        """However late, and whatever has happened to the account since."""
+        if not self.looking:
+            return
+        claim, account, is_well = self.looking.pop(0)
+        with self.world.store.read() as tx:
+            is_held = tx.holds(claim, self.world.now)
+            going = [d.id for d in tx.unsettled_on(account)]
+        lost = choice.choice(going) if going and not is_well else None
+        left = "" if is_well or account.state is AccountState.LEASED else "job x"
+        outcome = choice.choice([out.Inspected(5, left=left, lost=lost), out.NotInspected("502")])
+        if is_held:
+            self.world.lifecycle.record_inspection(claim, account, outcome, self.world.now)
 
     @rule(seconds=st.sampled_from([1, 30, 400, 2000, 4000]))
     def time_passes(self, seconds: int) -> None:
@@ -222,7 +252,7 @@ class Interleavings(RuleBasedStateMachine):
                 with self.world.store.read() as tx:
                     accounts = tx.accounts()
                 for account in accounts:
-                    if account.due_at is not None:
+                    if account.state in _BEING_CLEANED:
                         self.world.cleaning(account.id, out.Cleaned(5, 0))
                 if self._is_quiet():
                     break

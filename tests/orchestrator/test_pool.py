@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn
+from orchestrator.outcome import Cleaned, CleaningFailed, CleaningGoesOn, FoundForeign
 from orchestrator.pool import (
     FAILURES_BEFORE_QUARANTINE,
     TRANSITIONS,
     Account,
     AccountState,
     apply,
+    doubt,
     drain,
     lease,
     refuse,
@@ -37,6 +38,29 @@ def test_a_leased_account_belongs_to_one_preview_until_it_was_cleaned() -> None:
     assert (given_back.state, given_back.preview_id) == (AccountState.CLEANING, None)
     assert given_back.due_at == NOW + 1, "it is cleaned at once"
     assert apply(given_back, Cleaned(5, 0), NOW + 2).state is AccountState.FREE
+
+
+def test_an_account_in_use_or_to_be_had_is_inspected_and_a_lease_does_not_put_that_off() -> None:
+    free = apply(an_account(AccountState.CLEANING), Cleaned(5, 0), NOW, inspect_seconds=120.0)
+    assert free.due_at == NOW + 120
+    assert lease(free, 7, NOW + 100).due_at == NOW + 120
+    drained = apply(an_account(AccountState.CLEANING, drain=True), Cleaned(5, 0), NOW)
+    assert (drained.state, drained.due_at) == (AccountState.DRAINED, None)
+
+
+def test_a_free_account_in_which_something_was_found_is_cleaned_before_anybody_gets_it() -> None:
+    doubted = doubt(an_account(bytes_before=7), NOW)
+    assert (doubted.state, doubted.due_at, doubted.bytes_before) == (AccountState.CLEANING, NOW, None)
+    with pytest.raises(IllegalMove):
+        doubt(an_account(AccountState.DRAINED), NOW)
+
+
+def test_an_account_that_somebody_else_uses_is_put_away_at_once() -> None:
+    put_away = apply(an_account(AccountState.CLEANING, clean_all=True), FoundForeign("job x"), NOW)
+    assert (put_away.state, put_away.reason) == (AccountState.QUARANTINED, "job x")
+    assert put_away.clean_all
+    cleaned = apply(put_away, Cleaned(9, 0, 100), NOW)
+    assert (cleaned.clean_all, cleaned.bytes_used, cleaned.bytes_limit) == (False, 0, 100)
 
 
 @pytest.mark.parametrize("state", [state for state in AccountState if state is not AccountState.FREE])
@@ -115,11 +139,13 @@ _acts = st.sampled_from(
         lambda account: lease(account, 7, NOW),
         lambda account: release(account, NOW),
         lambda account: refuse(account, "403", NOW),
+        lambda account: doubt(account, NOW),
         lambda account: drain(account, NOW),
         lambda account: undrain(account, NOW),
         lambda account: apply(account, Cleaned(1, 0), NOW),
         lambda account: apply(account, CleaningGoesOn("1 jobs"), NOW),
         lambda account: apply(account, FAILED, NOW),
+        lambda account: apply(account, FoundForeign("job x"), NOW),
         lambda account: apply(account, CleaningFailed("403", refused=True), NOW),
     ]
 )

@@ -155,7 +155,10 @@ def _look(world: World, due: Due) -> None:
     elif due.kind is Kind.ACCOUNT:
         with world.store.read() as tx:
             account = tx.account(due.id)
-        world.lifecycle.record_cleaning(claim, account, out.Cleaned(5, 0), now, bytes_seen=5)
+        if account.state in {AccountState.FREE, AccountState.LEASED}:
+            world.lifecycle.record_inspection(claim, account, out.Inspected(5), now)
+        else:
+            world.lifecycle.record_cleaning(claim, account, out.Cleaned(5, 0), now, bytes_seen=5)
     elif due.kind is Kind.REPORT:
         with world.store.read() as tx:
             _, version, _ = tx.told(due.id)

@@ -264,4 +264,4 @@ def test_leftovers_in_a_free_account_are_named(stack: Stack) -> None:
     with stack.parts.toolforge.account("dev-2", credentials) as client:
         client.start_build(source_url=project.clone_url, ref="refs/heads/main", image_name="foreign")
     _, findings = doctor(stack)
-    assert "1 builds" in wrong(findings)["account dev-2"]["message"]
+    assert "build dev-2-" in wrong(findings)["account dev-2"]["message"]

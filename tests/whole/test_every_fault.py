@@ -187,6 +187,9 @@ ROWS = (
         stage="toolforge",
         words="address is taken",
     ),
+    Row("a lost answer to the setting of the address", fault("lost", "envvars.create")),
+    Row("errors at the setting of the address", fault("status", "envvars.create", status=500)),
+    Row("a setting of the address that is refused at first", fault("status", "envvars.create", status=422)),
     # While the account is emptied.
     Row("a lost answer to the deletion of a build", fault("lost", "builds.delete")),
     Row("a lost answer to the deletion of the images", fault("lost", "builds.clean")),
@@ -317,7 +320,7 @@ class Stage:
         if row.is_moved:
             wait_for("another account", partial(self._has_account, merge_request, count=2), seconds=60.0)
         if any(one.operation == "envvars.delete" for one in row.faults):
-            leave_envvar(self._stack, name, "LEFT_BEHIND")
+            leave_envvar(self._stack, name, "PREVIEW_LEFT_BEHIND")
         view = self._stack.parts.views.preview(merge_request.project.path, merge_request.iid)
         assert view is not None
         return Played(row, merge_request, view.preview.id, name, rules[name])
@@ -430,7 +433,12 @@ def test_every_fault_of_the_local_toolforge_has_its_row() -> None:
     mutations = {"start", "cancel", "delete", "clean"}
     lost = {one.operation for row in ROWS for one in row.faults if one.kind == "lost"}
     assert {one.kind for row in ROWS for one in row.faults} == HTTP_KINDS | SERVICE_KINDS
-    assert lost == {f"builds.{name}" for name in mutations} | {"jobs.update", "jobs.delete", "envvars.delete"}
+    assert lost == {f"builds.{name}" for name in mutations} | {
+        "jobs.update",
+        "jobs.delete",
+        "envvars.create",
+        "envvars.delete",
+    }
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

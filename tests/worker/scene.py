@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.toolforge import LocalToolforge
+from orchestrator import belongings
 from orchestrator.bootstrap import Parts
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind, Preview, Project
 from orchestrator.settings import Settings, load_settings
-from orchestrator.toolforge import AccountClient, Job, Toolforge
+from orchestrator.toolforge import AccountClient, Job, JobSpec, Toolforge
+from worker.holdings import Sort
 from worker.runner import Runner
 from worker.step import Site
 
@@ -54,6 +56,8 @@ SCENARIO: dict[str, Any] = {
     ],
 }
 _numbers = itertools.count(1)
+#: Every deployment that was made, by its number.
+KNOWN: dict[int, Deployment] = {}
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -82,7 +86,14 @@ def a_deployment(iid: int = GOOD, **changes: object) -> Deployment:
         "actor": "alice",
         "entered": {State.QUEUED: 0.0, State.BUILDING: 0.0},
     }
-    return Deployment(**(values | changes))  # type: ignore[arg-type]
+    deployment = Deployment(**(values | changes))  # type: ignore[arg-type]
+    KNOWN[deployment.id] = deployment
+    return deployment
+
+
+def sort(account: AccountClient, *, was_leased: bool = True) -> Sort:
+    """Tells whose things are: every deployment that was ever made here has had a lease of `account`."""
+    return lambda held: belongings.sort(account.tool, held, KNOWN, was_leased=was_leased)
 
 
 def a_site(account: AccountClient, deployment: Deployment, **changes: object) -> Site:
@@ -139,6 +150,17 @@ class Workshop:
         with product.account(self.tool, self.credentials) as account:
             yield account
         product.close()
+
+    def leaves_job(self, account: AccountClient, name: str = "cronjob") -> None:
+        """Somebody else runs a job of their own in the account."""
+        account.put_job(JobSpec(name, "python3.11", "sleep 1000", 8001, publish=False))
+
+    def leaves_build(self, account: AccountClient, image_name: str = "their-tool") -> str:
+        """Somebody else builds an image in the account; the build's id, once it has ended."""
+        url = "https://gitlab.example.org/group/theirs.git"
+        new = account.start_build(source_url=url, ref="refs/heads/main", image_name=image_name)
+        until(lambda: account.build(new.id).has_ended)
+        return new.id
 
     def fault(self, kind: str, operation: str = "*", **settings: Any) -> None:
         """Something goes wrong for this account."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import outcome as out
+from orchestrator.belongings import PUBLISHED_JOB
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, BuildStatus, Busy, TooManyBuilds
@@ -24,10 +25,10 @@ from tests.worker.scene import (
     a_deployment,
     a_site,
     job_named,
+    sort,
     until,
 )
 from worker import build, deploy, teardown
-from worker.step import PUBLISHED_JOB
 
 
 def started(account: AccountClient, iid: int = GOOD) -> Deployment:
@@ -216,6 +217,13 @@ def test_a_candidate_runs_beside_the_published_job_and_is_not_published(
     until(lambda: deploy.watch_candidate(a_site(account, new)) == out.JobReady())
 
 
+def test_a_tool_can_know_where_it_is_served(workshop: Workshop, account: AccountClient) -> None:
+    deployment = built(account)
+    deploy.start_candidate(a_site(account, deployment, address="https://dev.example.org/"))
+    envvars = workshop.toolforge.state()["tools"][workshop.tool]["envvars"]
+    assert envvars["PREVIEW_URL"] == "https://dev.example.org/"
+
+
 def test_publishing_again_changes_nothing_and_publishing_another_swaps_in_place(
     workshop: Workshop,
     account: AccountClient,
@@ -338,7 +346,11 @@ def test_tidying_does_not_touch_the_address_that_another_deployment_is_tried_at(
 
 
 def clean(account: AccountClient) -> out.CleaningOutcome:
-    return teardown.clean(account, lambda: None, is_late=False)[0]
+    return teardown.clean(account, sort(account), lambda: None, is_late=False)[0]
+
+
+def limit(account: AccountClient) -> int | None:
+    return account.store_use().limit
 
 
 def emptied(account: AccountClient) -> out.CleaningOutcome:
@@ -347,15 +359,15 @@ def emptied(account: AccountClient) -> out.CleaningOutcome:
 
 
 def test_an_account_that_was_never_used_is_clean(account: AccountClient) -> None:
-    assert clean(account) == out.Cleaned(0, 0)
+    assert clean(account) == out.Cleaned(0, 0, limit(account))
 
 
 def test_a_cleaning_empties_everything_and_says_how_much_there_was(account: AccountClient) -> None:
     deploy.publish(a_site(account, built(account)))
-    account.set_envvar("SECRET_KEY", "x")
+    account.set_envvar("PREVIEW_FORGOTTEN", "x")
     used = account.store_use().used
     assert used > 0
-    outcome, seen = teardown.clean(account, lambda: None, is_late=False)
+    outcome, seen = teardown.clean(account, sort(account), lambda: None, is_late=False)
     assert seen == used
     emptied(account)
     assert isinstance(outcome, out.Cleaned | out.CleaningGoesOn)
@@ -363,9 +375,11 @@ def test_a_cleaning_empties_everything_and_says_how_much_there_was(account: Acco
     assert account.store_use().used == 0
 
 
-def test_a_cleaning_leaves_toolforges_own_envvars(account: AccountClient) -> None:
-    emptied(account)
-    assert account.envvars() == []
+def test_a_cleaning_leaves_the_envvars_that_operators_have_set(account: AccountClient) -> None:
+    account.set_envvar("DUMMY_SECRET", "x")
+    deploy.publish(a_site(account, built(account)))
+    assert isinstance(emptied(account), out.Cleaned)
+    assert account.envvars() == ["DUMMY_SECRET"]
 
 
 def test_images_are_not_deleted_while_a_build_could_still_push_one(account: AccountClient) -> None:
@@ -399,7 +413,7 @@ def test_a_cleaning_says_what_remains(workshop: Workshop, account: AccountClient
     workshop.fault("status", "jobs.delete", status=404, body='{"error": ["Job does not exist"]}')
     outcome = clean(account)
     assert isinstance(outcome, out.CleaningGoesOn)
-    assert "1 jobs" in outcome.remaining
+    assert outcome.remaining == "job preview"
 
 
 def test_nothing_is_deleted_when_the_lease_is_lost(account: AccountClient) -> None:
@@ -409,9 +423,87 @@ def test_nothing_is_deleted_when_the_lease_is_lost(account: AccountClient) -> No
         raise RuntimeError("the lease is over")
 
     with pytest.raises(RuntimeError):
-        teardown.clean(account, lost, is_late=False)
+        teardown.clean(account, sort(account), lost, is_late=False)
     assert len(account.jobs()) == 1
     assert account.store_use().used > 0
+
+
+# --- what somebody else left ---------------------------------------------------------------------------
+
+
+def test_what_is_foreign_is_left_alone_and_named(workshop: Workshop, account: AccountClient) -> None:
+    deploy.publish(a_site(account, built(account)))
+    workshop.leaves_job(account)
+    theirs = workshop.leaves_build(account)
+    used = account.store_use().used
+    for _ in range(2):
+        outcome = clean(account)
+        assert outcome == out.FoundForeign(
+            f"somebody else uses it: found job cronjob, build {theirs}, image their-tool"
+        )
+    assert [job.name for job in account.jobs()] == ["cronjob"], "ours is gone"
+    assert [one.id for one in account.builds()] == [theirs]
+    assert account.envvars() == []
+    assert account.store_use().used == used, "images go all at once, or not at all"
+
+
+def test_an_account_is_clean_by_itself_once_the_foreign_things_are_gone(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deploy.publish(a_site(account, built(account)))
+    workshop.leaves_job(account)
+    assert isinstance(clean(account), out.FoundForeign)
+    account.delete_job("cronjob")
+    assert isinstance(clean(account), out.Cleaned)
+    assert account.store_use().used == 0
+
+
+def test_a_registry_that_lists_nothing_just_now_does_not_hide_what_is_foreign(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deploy.publish(a_site(account, built(account)))
+    theirs = workshop.leaves_build(account)
+    account.delete_build(theirs)
+    used = account.store_use().used
+    workshop.fault("status", "jobs.images", status=200, body='{"images": []}', count=1)
+    assert clean(account) == out.CleaningGoesOn("images that are not listed")
+    assert account.store_use().used == used
+    assert clean(account) == out.FoundForeign("somebody else uses it: found image their-tool")
+
+
+def test_a_foreign_build_that_runs_keeps_the_images(workshop: Workshop, account: AccountClient) -> None:
+    built(account)
+    url = "https://gitlab.example.org/group/theirs.git"
+    theirs = account.start_build(source_url=url, ref="x", image_name=f"mr{ENDLESS}-by-hand")
+    assert isinstance(clean(account), out.FoundForeign)
+    assert not account.build(theirs.id).has_ended
+    assert account.store_use().used > 0
+
+
+def test_things_called_like_ours_that_we_know_nothing_of_are_foreign(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    theirs = workshop.leaves_build(account, "mr1-d999999")
+    outcome = clean(account)
+    assert isinstance(outcome, out.FoundForeign)
+    assert "image mr1-d999999" in outcome.reason
+    assert account.build(theirs).has_ended
+
+
+def test_an_operators_order_deletes_what_is_foreign_but_no_envvars(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    workshop.leaves_job(account)
+    workshop.leaves_build(account)
+    account.set_envvar("DUMMY_SECRET", "x")
+
+    def cleaned() -> bool:
+        outcome, _ = teardown.clean(account, sort(account), lambda: None, is_late=False, everything=True)
+        return isinstance(outcome, out.Cleaned)
+
+    until(cleaned)
+    assert (account.jobs(), account.builds(), account.store_use().used) == ([], [], 0)
+    assert account.envvars() == ["DUMMY_SECRET"]
 
 
 def test_a_slow_toolforge_does_not_change_what_a_step_brings(

@@ -1,0 +1,167 @@
+"""What of the things in an account is ours, and what somebody else put there.
+
+Pure. A thing is ours when its name says so and our database agrees: images are called ``mr<iid>-d<id>``, and
+a deployment of that id and merge request must have had a lease of this account. A name alone is not enough:
+another installation of this service gives the same ones. What is not ours is never touched, only named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.preview import Deployment
+from orchestrator.toolforge_answers import Build, Job
+
+#: The one published job of an account: its name stays, so that an update swaps the image in place.
+PUBLISHED_JOB = "preview"
+#: Envvars of that name are ours. Others are the operators' own, such as dummy settings, and stay.
+ENVVAR_PREFIX = "PREVIEW_"
+#: Tells a tool at which address it is served.
+ADDRESS_ENVVAR = "PREVIEW_URL"
+
+_IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})")
+_CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})")
+#: ``HOST/tool-T/NAME:TAG@DIGEST``, of which the project and the name are always there.
+_REFERENCE = re.compile(r"(?:[^/]+/)?tool-(?P<tool>[^/:@]+)/(?P<name>[^/:@]+)(?::[^/:@]*)?(?:@[^/@]*)?")
+_NAMED = 3
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Things in an account, as Toolforge lists them."""
+
+    jobs: Sequence[Job] = ()
+    builds: Sequence[Build] = ()
+    #: Names of the account's images that have a tag; builds-api deletes all at once or none.
+    images: Sequence[str] = ()
+    #: Names of envvars.
+    envvars: Sequence[str] = ()
+    #: What the image store holds.
+    bytes_used: int = 0
+    #: None: no limit, or none that is known.
+    bytes_limit: int | None = None
+
+    def __bool__(self) -> bool:
+        """True when there is anything."""
+        return bool(self.jobs or self.builds or self.images or self.envvars or self.bytes_used)
+
+    def words(self) -> str:
+        """What there is, for people: some names of each kind, and how many more."""
+        named = [
+            _some("job", [job.name for job in self.jobs]),
+            _some("build", [build.id for build in self.builds]),
+            _some("image", self.images),
+            _some("envvar", self.envvars),
+        ]
+        if self.bytes_used and not self.images:
+            named.append(f"{self.bytes_used} bytes of images")
+        return ", ".join(words for words in named if words)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The things in an account by whose they are; the operators' envvars are in neither."""
+
+    ours: Holdings
+    foreign: Holdings
+
+    def taken_over(self) -> Sorted:
+        """The same with everything taken for ours, as an operator may order."""
+        ours, foreign = self.ours, self.foreign
+        everything = Holdings(
+            jobs=(*ours.jobs, *foreign.jobs),
+            builds=(*ours.builds, *foreign.builds),
+            images=(*ours.images, *foreign.images),
+            envvars=ours.envvars,
+            bytes_used=max(ours.bytes_used, foreign.bytes_used),
+            bytes_limit=ours.bytes_limit,
+        )
+        return Sorted(everything, Holdings())
+
+
+def own_images(tool: str, listed: Iterable[str]) -> tuple[str, ...]:
+    """The names of those listed images that are the tool's own, each once; Toolforge's are left out."""
+    matches = (_REFERENCE.fullmatch(reference) for reference in listed)
+    return tuple(dict.fromkeys(match["name"] for match in matches if match and match["tool"] == tool))
+
+
+def image_of(tool: str, reference: str) -> str:
+    """The name of that image of the tool's own; empty for an image of somebody else's."""
+    return next(iter(own_images(tool, [reference])), "")
+
+
+def deployment_ids(tool: str, held: Holdings) -> frozenset[int]:
+    """The ids of the deployments whose the things in account `tool` are, by their names."""
+    names = [*held.images, *(build.image_name for build in held.builds)]
+    names += own_images(tool, (job.image for job in held.jobs))
+    by_image = (int(match[2]) for match in map(_IMAGE_NAME.fullmatch, names) if match)
+    by_job = (candidate_id(job.name) for job in held.jobs)
+    return frozenset([*by_image, *(number for number in by_job if number is not None)])
+
+
+def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None:
+    """Whose an image of that name is; `known` are the deployments that have had a lease of the account."""
+    match = _IMAGE_NAME.fullmatch(image_name)
+    deployment = known.get(int(match[2])) if match else None
+    return deployment if deployment is not None and deployment.image_name == image_name else None
+
+
+def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:
+    """True for a job of account `tool` that is called like one of ours and runs an image of ours.
+
+    That image may be one that was built for another deployment of the same files.
+    """
+    is_named = job.name == PUBLISHED_JOB or candidate_id(job.name) in known
+    return is_named and owner(image_of(tool, job.image), known) is not None
+
+
+def candidate_id(job_name: str) -> int | None:
+    """The id of the deployment that is tried out by a job of that name."""
+    match = _CANDIDATE_NAME.fullmatch(job_name)
+    return int(match[1]) if match else None
+
+
+def sort(tool: str, held: Holdings, known: Mapping[int, Deployment], *, was_leased: bool) -> Sorted:
+    """Tell ours from foreign things in account `tool`.
+
+    What is in the image store without being listed is ours when the account `was_leased` before: an image
+    whose tag was lost, or one that cannot be listed just now.
+    """
+    our_jobs = tuple(job for job in held.jobs if is_our_job(tool, job, known))
+    our_builds = tuple(build for build in held.builds if owner(build.image_name, known))
+    our_images = tuple(name for name in held.images if owner(name, known))
+    foreign_images = tuple(name for name in held.images if name not in our_images)
+    is_ours = bool(our_images) or (was_leased and not foreign_images)
+    return Sorted(
+        ours=Holdings(
+            jobs=our_jobs,
+            builds=our_builds,
+            images=our_images,
+            envvars=tuple(name for name in held.envvars if name.startswith(ENVVAR_PREFIX)),
+            bytes_used=held.bytes_used if is_ours else 0,
+            bytes_limit=held.bytes_limit,
+        ),
+        foreign=Holdings(
+            jobs=tuple(job for job in held.jobs if job not in our_jobs),
+            builds=tuple(build for build in held.builds if build not in our_builds),
+            images=foreign_images,
+            bytes_used=held.bytes_used if foreign_images or not is_ours else 0,
+            bytes_limit=held.bytes_limit,
+        ),
+    )
+
+
+def refusal(foreign: Holdings) -> str:
+    """Why an account with such things in it is not used."""
+    return f"somebody else uses it: found {foreign.words()}"
+
+
+def _some(kind: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(name[:_NAME_LENGTH] for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{kind if len(names) == 1 else f'{len(names)} {kind}s'} {shown}{more}"
