@@ -7,7 +7,7 @@ however many wait.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -52,7 +52,7 @@ class Manners:
         return now - waiting.since >= self.starving_seconds
 
 
-class Line:
+class Line(Collection[Waiting]):
     """Those who wait."""
 
     def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
@@ -69,6 +69,9 @@ class Line:
 
     def __iter__(self) -> Iterator[Waiting]:
         return iter(self._waiting.values())
+
+    def __contains__(self, waiting: object) -> bool:
+        return isinstance(waiting, Waiting) and self._waiting.get(waiting.deployment_id) == waiting
 
     def join(self, waiting: Waiting) -> None:
         """Queue up; `waiting` has come no earlier than those who are there."""
