@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor import examine
 from deploy.screen import overview_table
+from deploy.simulate import simulate
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
 from orchestrator.errors import BadInput, PreviewError
@@ -213,6 +214,9 @@ def _preview_id(parts: Parts, name: str) -> int:
     if view is None:
         raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
     return view.preview.id
+
+
+cli.add_command(simulate)
 
 
 # --- on this machine ----------------------------------------------------------------------------------

@@ -62,14 +62,14 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "check_only": ("yes or no", lambda text: _one_of("yes", "no")(text) == "yes"),
     "build_seconds": ("a number of seconds, zero or more", _number),
     "image_bytes": ("a whole number of bytes, zero or more", lambda text: int(_number(text))),
-    "outcome": (f"one of {', '.join(OUTCOMES)}", _one_of(*OUTCOMES)),
+    "outcome": (f"empty or one of {', '.join(OUTCOMES)}", lambda text: _one_of(*OUTCOMES)(text or "ok")),
     "open_seconds": (
         "empty or a number of seconds, zero or more",
         lambda text: _number(text) if text else None,
     ),
 }
-#: These may be left out, and then say what :class:`Arrival` says where nothing is said.
-_OPTIONAL = {"outcome": "ok", "open_seconds": ""}
+#: These may be left out, which is the same as empty.
+_OPTIONAL = {"outcome": "", "open_seconds": ""}
 
 
 def read_csv(lines: Iterable[str], name: str) -> Iterator[Arrival]:

@@ -1,7 +1,8 @@
 """The simulation: ``scheduler.plan()`` decides as in the service, and time jumps from event to event.
 
 What is simpler than in the service: Toolforge bears all builds that the limits allow and never fails by
-itself; a build that is cancelled gives its slot back at once; what is at the address is not superseded.
+itself; a build that is cancelled gives its slot back at once; what is at the address is not superseded; the
+bytes that a build is expected to take are those that were expected when it arrived.
 """
 
 from __future__ import annotations
