@@ -28,6 +28,8 @@ class Figures:
     #: From arrival to the begin of the build, and to the verdict; of people and of bots.
     to_build: Mapping[str, Waits]
     to_verdict: Mapping[str, Waits]
+    #: From the image to the address, on accounts that are shared.
+    for_address: Waits
     #: Previews that were taken down because somebody waited, and because the next image did not fit beside.
     made_room: int
     cleaned_first: int
@@ -66,6 +68,7 @@ class Tally:
         self.longest_line = 0
         self._to_build = {"people": array("d"), "bots": array("d")}
         self._to_verdict = {"people": array("d"), "bots": array("d")}
+        self._for_address = array("d")
         #: Of each deployment that was built: when it came, seconds of a slot, seconds of an account.
         self._came = array("d")
         self._of_slot = array("d")
@@ -87,6 +90,10 @@ class Tally:
         self._used[0] += (now - self._since) * building
         self._used[1] += (now - self._since) * leased
         self._since = now
+
+    def waited_for_address(self, seconds: float) -> None:
+        """One had its image for so long before the address was its turn."""
+        self._for_address.append(seconds)
 
     def verdict(
         self,
@@ -133,6 +140,7 @@ class Tally:
             ends=dict(self.ends),
             to_build={who: waits(seconds) for who, seconds in self._to_build.items()},
             to_verdict={who: waits(seconds) for who, seconds in self._to_verdict.items()},
+            for_address=waits(self._for_address),
             made_room=self.made_room,
             cleaned_first=self.cleaned_first,
             slots_used=self._used_at_last[0] / (makespan * slots) if makespan else 0.0,

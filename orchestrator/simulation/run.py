@@ -255,6 +255,8 @@ class Simulation:
                 self._next_at_address(account)
 
     def _check(self, built: _Deployment, account: _Account) -> None:
+        if account.is_shared:
+            self._tally.waited_for_address(self._now - built.since)
         built.phase = Phase.CHECKING
         account.at_address, account.place = built, None
         self._later(self._pool.check_seconds, self._check_ends, built)

@@ -82,6 +82,7 @@ def test_check_only_deployments_build_at_once_and_take_turns_at_the_address() ->
     # What the first of a project takes is expected to be 300 MiB: two fit into 70 % of a GiB.
     shared = run(POOL, *three)
     assert shared.to_verdict["bots"] == Waits(120.0, 210.0, 210.0)
+    assert shared.for_address == Waits(0.0, 10.0, 10.0)
     alone = run(replace(POOL, shares=False), *three)
     assert alone.to_verdict["bots"] == Waits(240.0, 370.0, 370.0)
 
