@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from orchestrator import history, pool, preview, progress, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
-from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.merge_request import MergeRequest, Verb, is_bot
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -23,6 +23,8 @@ from orchestrator.store import Tx
 OURSELVES = "Toolforge Preview"
 #: Changes on the way to a verdict are gathered this long before GitLab is told.
 _GATHER_SECONDS = 1.0
+#: Those who wait are told of a new place in the queue this much later: it changes often.
+_QUEUE_SECONDS = 30.0
 
 
 class Change:
@@ -90,6 +92,10 @@ class Change:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         if newest is not None and newest.sha == present.head_sha and newest.is_pending:
+            if newest.check_only:
+                # Asked for is a preview to look at.
+                self._deploy(present, trigger="command", approved=True)
+                return
             if newest.step is not Step.AWAIT_APPROVAL:
                 raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
             self.put_deployment(newest, preview.approve(newest, self._now))
@@ -105,7 +111,18 @@ class Change:
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
-        new = self._tx.add_deployment(present, step=step, trigger=trigger, actor=self._who, now=self._now)
+        by_bot = trigger not in preview.ASKED_FOR and all(
+            is_bot(name, self._policy.bots) for name in (present.author, self._who)
+        )
+        new = self._tx.add_deployment(
+            present,
+            step=step,
+            trigger=trigger,
+            actor=self._who,
+            is_bot=by_bot,
+            check_only=by_bot and self._policy.check_only_bots,
+            now=self._now,
+        )
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
@@ -308,7 +325,10 @@ class Change:
         needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
         limits = replace(self._policy.limits, weights={p.id: p.weight for p in projects})
         snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling, needs)
-        for decision in scheduler.plan(snapshot, limits, self._now):
+        decisions = scheduler.plan(snapshot, limits, self._now)
+        if decisions:
+            self._tx.mark_queue(self._now + _QUEUE_SECONDS)
+        for decision in decisions:
             match decision:
                 case scheduler.Start(deployment_id, account_id):
                     waiting = deployments[deployment_id]

@@ -16,3 +16,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     live_seconds: float = 3 * 86400.0
     clean_poll_seconds: float = 1.0
+    #: User names of bots, besides those that GitLab makes for access tokens.
+    bots: frozenset[str] = frozenset()
+    #: What bots push is checked, and not kept for review.
+    check_only_bots: bool = True

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
     )
+    bots: str = Field(
+        "",
+        description="User names of bots, with commas between; those of GitLab's access tokens are known.",
+    )
+    check_only_bots: bool = Field(
+        Policy.check_only_bots,
+        description="Whether bots' merge requests are checked only; `/preview` then brings one to look at.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -220,6 +228,8 @@ class Settings(BaseSettings):
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
+            bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
+            check_only_bots=self.check_only_bots,
         )
 
 

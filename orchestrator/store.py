@@ -305,7 +305,15 @@ class Tx:
         return list(self._connection.scalars(select(t.deployment.c.preview_id).where(under).distinct()))
 
     def add_deployment(
-        self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
+        self,
+        preview: Preview,
+        *,
+        step: Step,
+        trigger: str,
+        actor: str,
+        now: float,
+        is_bot: bool = False,
+        check_only: bool = False,
     ) -> Deployment:
         """A new try at the preview's head commit."""
         deployment_id = self._insert(
@@ -320,7 +328,8 @@ class Tx:
             had_candidate=False,
             trigger=trigger,
             actor=actor[:255],
-            is_bot=False,
+            is_bot=is_bot,
+            check_only=check_only,
             checks=[],
             entered={State.QUEUED: now},
         )
@@ -537,6 +546,10 @@ class Tx:
         """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned."""
         self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
         return Due(Kind.REPORT, preview_id, at)
+
+    def mark_queue(self, at: float) -> None:
+        """The queue has moved: tell it to all who wait at `at`, unless they are told something before."""
+        self._connection.execute(sql.MARK_QUEUE, {"at": at})
 
     def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
         """What GitLab was last told, the version of what it should be told, and failed tries so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
@@ -66,8 +67,10 @@ class World:
         *,
         fork: bool = False,
         as_of: float | None = None,
+        author: str = "bob",
     ) -> list[Due]:
         claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, {})
+        merge_request = replace(merge_request, author=author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         return self.lifecycle.observe(
