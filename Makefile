@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format docs clients lock bench
+.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -60,3 +60,10 @@ lock:
 # What one preview costs us, in calls and CPU time, and how many a second this machine carries.
 bench: install
 	$(BIN)/python -m bench.overhead
+
+# What it gains that check-only deployments share accounts; what leases cost in large pools and old databases.
+bench-sharing: install
+	$(BIN)/python -m bench.sharing
+
+bench-pool: install
+	$(BIN)/python -m bench.pool

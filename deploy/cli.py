@@ -17,6 +17,7 @@ from deploy.doctor import examine
 from deploy.opened import opened_parts
 from deploy.pool import pool
 from deploy.screen import overview_table
+from deploy.simulate import simulate
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import connect_project
 from orchestrator.errors import BadInput, PreviewError
@@ -165,6 +166,9 @@ def _preview_id(parts: Parts, name: str) -> int:
     if view is None:
         raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
     return view.preview.id
+
+
+cli.add_command(simulate)
 
 
 # --- on this machine ----------------------------------------------------------------------------------

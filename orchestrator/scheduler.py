@@ -7,10 +7,10 @@ has no clock and does no I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from heapq import heapify, heappop, heapreplace
 
+from orchestrator.line import Line, Manners, Waiting
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import ASKED_FOR, Deployment, State, Step
 from orchestrator.records import Project
@@ -19,7 +19,7 @@ _SUCCESSES_TO_RISE = 3
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Manners):
     """What the operator allows."""
 
     max_concurrent_builds: int = 3
@@ -27,16 +27,12 @@ class Limits:
     builds_per_account: int = 4
     #: Seconds that a preview stays up before it may have to give way.
     min_live_seconds: float = 1800.0
-    #: Seconds after which a waiting bot is treated like a person, so that nothing starves.
-    ageing_seconds: float = 900.0
-    #: Seconds after which whoever waits goes before everybody else, whatever their projects run.
-    starving_seconds: float = 3600.0
     #: A shared account gets no further builds when its store would be fuller than this share, ...
     shared_fill: float = 0.7
     #: ... or when it has been shared for this long, so that it is cleaned some day.
     shared_seconds: float = 3600.0
-    #: Share of a project in the turns; 1 where nothing is said.
-    weights: Mapping[int, float] = field(default_factory=dict)
+    #: How many who get nothing a plan looks at. Room is made for those who are next, not for a long line.
+    look_ahead: int = 32
 
 
 @dataclass(frozen=True)
@@ -62,23 +58,6 @@ class Ceiling:
 def with_weights(limits: Limits, projects: Sequence[Project]) -> Limits:
     """`limits` with each project's share in the turns."""
     return replace(limits, weights={project.id: project.weight for project in projects})
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A deployment that waits for a build slot."""
-
-    deployment_id: int
-    preview_id: int
-    project_id: int
-    since: float
-    is_bot: bool = False
-    #: It needs an account only until its verdict, and may share it.
-    check_only: bool = False
-    #: Bytes of the image store that its build will take, by what the project's builds took before.
-    needs_bytes: int = 0
-    #: Somebody asked for it by a command: it is tried even where it cannot fit.
-    is_asked_for: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +110,8 @@ class Built:
 class Snapshot:
     """All that a plan looks at."""
 
-    waiting: Sequence[Waiting]
+    #: A :class:`Line` where one is kept; it is not sorted anew then.
+    waiting: Collection[Waiting]
     places: Sequence[Place]
     showing: Sequence[Showing] = ()
     built: Sequence[Built] = ()
@@ -191,62 +171,32 @@ Decision = Start | Serve | MakeRoom | CleanFirst | Refuse
 
 
 def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
-    """The waiting deployments in the order in which they get their turn.
-
-    Who starves comes first. Then projects take turns, the one with the fewest builds for its weight first;
-    within a project people go before bots, and then first come, first served.
-    """
-    load = Counter(snapshot.building)
-
-    def rank(waiting: Waiting) -> tuple[bool, float]:
-        young = now - waiting.since < limits.ageing_seconds
-        return (waiting.is_bot and young, waiting.since)
-
-    def starves(waiting: Waiting) -> bool:
-        return now - waiting.since >= limits.starving_seconds
-
-    queues: dict[int, list[Waiting]] = {}
-    for waiting in sorted(snapshot.waiting, key=rank):
-        queues.setdefault(waiting.project_id, []).append(waiting)
-    for waiting in sorted(filter(starves, snapshot.waiting), key=lambda one: one.since):
-        yield waiting
-        load[waiting.project_id] += 1
-    for project_id, queue in list(queues.items()):
-        queues[project_id] = [waiting for waiting in reversed(queue) if not starves(waiting)]
-    heap = [_turn(queue, load, limits, rank) for queue in queues.values() if queue]
-    heapify(heap)
-    while heap:
-        queue = queues[heap[0][-1]]
-        waiting = queue.pop()
-        yield waiting
-        load[waiting.project_id] += 1
-        if queue:
-            heapreplace(heap, _turn(queue, load, limits, rank))
-        else:
-            heappop(heap)
+    """The waiting deployments in the order in which they get their turn, see :meth:`Line.turns`."""
+    return _line(snapshot).turns(snapshot.building, limits, now)
 
 
-def _turn(
-    queue: list[Waiting],
-    load: Mapping[int, int],
-    limits: Limits,
-    rank: Callable[[Waiting], tuple[bool, float]],
-) -> tuple[float, tuple[bool, float], int]:
-    """The key by which a project's next turn is compared with the others'."""
-    project_id = queue[-1].project_id
-    return (load[project_id] / limits.weights.get(project_id, 1.0), rank(queue[-1]), project_id)
+def _line(snapshot: Snapshot) -> Line:
+    return snapshot.waiting if isinstance(snapshot.waiting, Line) else Line(snapshot.waiting)
 
 
 def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     """What to start and who gives way, given what is free and who waits."""
+    line = _line(snapshot)
     planner = _Planner(snapshot, limits, now)
-    for waiting in turns(snapshot, limits, now):
+    planner.refuse(line)
+    order = line.turns(snapshot.building, limits, now)
+    while planner.is_worth_a_look() and (waiting := next(order, None)) is not None:
+        planner.consider(waiting)
+    # Who has an account of its own need not wait for those ahead who have none.
+    for waiting in planner.left_with_account(line).turns(snapshot.building, limits, now):
         planner.consider(waiting)
     return [*_serve(snapshot), *planner.decisions, *planner.make_room()]
 
 
 def _serve(snapshot: Snapshot) -> list[Decision]:
     """Who gets the address of each shared account that serves nobody: whoever was built first."""
+    if not snapshot.built:
+        return []
     first: dict[int, Built] = {}
     for built in sorted(snapshot.built, key=lambda built: built.since):
         first.setdefault(built.account_id, built)
@@ -269,32 +219,62 @@ class _Planner:
         }
         self._free = [place.account_id for place in snapshot.places if place.is_free]
         self._shared = [place.account_id for place in snapshot.places if place.is_shared]
+        self._ripe = sorted(
+            (show for show in snapshot.showing if now - show.live_since >= limits.min_live_seconds),
+            key=lambda show: show.live_since,
+        )
         self._homeless = 0
         self._homeless_sharers = 0
+        self._considered: set[int] = set()
+        self._in_vain = 0
         self._cleaned_first: set[int] = set()
         self.decisions: list[Decision] = []
 
+    def refuse(self, line: Line) -> None:
+        """Refuse what fits into no account's store, wherever in the line it is."""
+        largest = self._snapshot.largest_store
+        for waiting in [] if largest is None else line.larger_than(largest):
+            self._considered.add(waiting.deployment_id)
+            self.decisions.append(Refuse(waiting.deployment_id, waiting.needs_bytes, largest or 0))
+
+    def is_worth_a_look(self) -> bool:
+        """Whether anything can come of looking at who is next in line."""
+        if self._slots > 0 and self._free:
+            return True
+        if self._in_vain >= self._limits.look_ahead:
+            return False
+        can_share = self._slots > 0 and self._homeless == 0 and bool(self._shared)
+        # Those who have to be cleaned first may turn out to bring some of the accounts that are wanted.
+        enough = len(self._ripe) + len(self._snapshot.alone)
+        return can_share or (bool(self._ripe) and self._wanted() < enough)
+
+    def left_with_account(self, line: Line) -> Line:
+        """Those who were not considered and whose preview has an account."""
+        found = (line.of_preview(preview_id) for preview_id in list(self._held))
+        return Line(one for one in found if one is not None and one.deployment_id not in self._considered)
+
     def consider(self, waiting: Waiting) -> None:
         """Start it, or count what it lacks."""
-        largest = self._snapshot.largest_store
-        if largest is not None and waiting.needs_bytes > largest and not waiting.is_asked_for:
-            self.decisions.append(Refuse(waiting.deployment_id, waiting.needs_bytes, largest))
-        elif waiting.preview_id in self._held:
+        if waiting.deployment_id in self._considered:
+            return
+        self._considered.add(waiting.deployment_id)
+        begun = len(self.decisions)
+        if waiting.preview_id in self._held:
             self._consider_beside(waiting)
         elif waiting.check_only:
             self._consider_shared(waiting)
         else:
             self._consider_free(waiting)
+        self._in_vain += len(self.decisions) == begun
 
     def make_room(self) -> list[Decision]:
         """The live previews that have been up longest and have had their time, as many as are wanted."""
+        return [MakeRoom(show.preview_id) for show in self._ripe[: max(self._wanted(), 0)]]
+
+    def _wanted(self) -> int:
+        """How many accounts are wanted by those who were considered, but for those about to be free."""
         sharers = -(-self._homeless_sharers // self._limits.builds_per_account)
-        wanted = self._homeless + sharers - self._snapshot.cleaning - len(self._cleaned_first)
-        ripe = sorted(
-            (s for s in self._snapshot.showing if self._now - s.live_since >= self._limits.min_live_seconds),
-            key=lambda show: show.live_since,
-        )
-        return [MakeRoom(show.preview_id) for show in ripe[: max(wanted, 0)]]
+        return self._homeless + sharers - self._snapshot.cleaning - len(self._cleaned_first)
 
     def _consider_beside(self, waiting: Waiting) -> None:
         """Its preview has an account: build there, beside what runs, or clean it first if that cannot be."""

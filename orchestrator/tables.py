@@ -164,6 +164,8 @@ deployment = Table(
     Column("checks", JSON, nullable=False),
     Column("entered", JSON, nullable=False),
     *_claim_columns(),
+    # What is on an account, under its lease.
+    Index(None, "account_id", "fence"),
 )
 
 account = Table(

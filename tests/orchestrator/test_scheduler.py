@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.line import Waiting
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import STEPS, Deployment, State, Step
 from orchestrator.scheduler import (
@@ -22,7 +23,6 @@ from orchestrator.scheduler import (
     Showing,
     Snapshot,
     Start,
-    Waiting,
     plan,
     take_snapshot,
     turns,
