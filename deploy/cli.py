@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 import sys
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -18,6 +20,7 @@ from deploy.screen import overview_table
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
 from orchestrator.errors import BadInput, PreviewError
+from orchestrator.records import Project
 from orchestrator.settings import PREFIX, Settings, load_settings
 
 _STATE = click.option(
@@ -213,6 +216,85 @@ def _preview_id(parts: Parts, name: str) -> int:
     if view is None:
         raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
     return view.preview.id
+
+
+@cli.group()
+def switch() -> None:
+    """What is stopped on purpose."""
+
+
+_WHY = click.option("--why", required=True, help="Why, for everybody who waits; say until when if known.")
+_PROJECT = click.option("--project", "path", metavar="GROUP/PROJECT", help="Only this project.")
+
+
+@switch.command("list")
+@click.option("--history", is_flag=True, help="Also what was stopped and resumed before.")
+def switch_list(history: bool) -> None:
+    """List what is stopped, since when, by whom and why."""
+    parts = _parts()
+    views = parts.views.switches()
+    for view in views:
+        click.echo(f"{view.what}  since {_instant(view.switch.at)}  by {view.switch.who}  {view.switch.why}")
+    if not views:
+        click.echo("Nothing is stopped.")
+    for event in parts.views.history("switch") if history else ():
+        change = event.after or f"end of {event.before}"
+        click.echo(f"{_instant(event.at)}  {change}  by {event.who}  {event.why}")
+
+
+def _instant(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@switch.command("pause")
+@_PROJECT
+@_WHY
+def switch_pause(path: str | None, why: str) -> None:
+    """Plan nothing of a project. Without --project the emergency stop: nothing is done to any account."""
+    parts = _parts()
+    project_id = None if path is None else _project(parts, path).id
+    parts.lifecycle.pause(_operator(), _sentence(why), time.time(), project_id=project_id)
+    click.echo(f"{path or 'Everything'} is paused.")
+
+
+@switch.command("freeze")
+@_WHY
+def switch_freeze(why: str) -> None:
+    """Build nothing new; what runs goes on, and previews that are up are left alone."""
+    _parts().lifecycle.freeze(_operator(), _sentence(why), time.time())
+    click.echo("Builds are frozen.")
+
+
+@switch.command("resume")
+@_PROJECT
+def switch_resume(path: str | None) -> None:
+    """Go on with a project. Without --project end the emergency stop, and the freeze of the builds."""
+    parts = _parts()
+    project_id = None if path is None else _project(parts, path).id
+    parts.lifecycle.resume(_operator(), time.time(), project_id=project_id)
+    click.echo(f"{path or 'Everything'} goes on.")
+
+
+def _operator() -> str:
+    """Who types, as far as this machine knows."""
+    try:
+        return f"operator {getpass.getuser()}"
+    except (KeyError, OSError):  # a container may have no such user
+        return "operator"
+
+
+def _sentence(why: str) -> str:
+    if not why.strip():
+        raise BadInput("Say why: those who wait are told.")
+    return " ".join(why.split())[:200]
+
+
+def _project(parts: Parts, path: str) -> Project:
+    with parts.store.read() as tx:
+        found = next((project for project in tx.projects() if project.path == path), None)
+    if found is None:
+        raise BadInput(f"'{path}' is not connected; `toolforge-preview project list` shows those that are.")
+    return found
 
 
 # --- on this machine ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -18,6 +19,8 @@ from orchestrator.gitlab import GitLabError
 from orchestrator.pool import Account, AccountState
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, NotAllowed, ToolforgeError
+
+_FORGOTTEN_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield _redis(parts)
     yield from _gitlab(parts)
     if database.is_well:
+        yield from _switches(parts)
         yield from _pool(parts)
 
 
@@ -94,6 +98,16 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", False, message, "Make a token with the scope api.")
     else:
         yield Finding("gitlab", True, f"known as {name}, scope api")
+
+
+def _switches(parts: Parts) -> Iterator[Finding]:
+    for view in parts.views.switches():
+        # A maintenance takes hours; what is stopped for longer has probably been forgotten.
+        is_well = time.time() - view.switch.at < _FORGOTTEN_SECONDS
+        since = f"{datetime.fromtimestamp(view.switch.at, UTC):%Y-%m-%d %H:%M} UTC"
+        message = f"{view.what} since {since} by {view.switch.who}: {view.switch.why}"
+        remedy = "" if is_well else f"If that is over: `{view.remedy}`."
+        yield Finding("switch", is_well, message, remedy)
 
 
 def _pool(parts: Parts) -> Iterator[Finding]:

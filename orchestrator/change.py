@@ -18,6 +18,7 @@ from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Tx
+from orchestrator.switches import Stop, Switch
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
@@ -138,6 +139,31 @@ class Change:
         self.release_if_done(present.id)
         self.plan_again = True
 
+    # --- from operators -------------------------------------------------------------------------------
+
+    def set_switch(self, switch: Switch) -> None:
+        """Stop what `switch` says; one that is set already is told anew, since when it was."""
+        known = next((s for s in self._tx.switches().on if s.name == switch.name), switch)
+        self._tx.put_switch(switch.name, asdict(replace(switch, at=known.at)))
+        self._event("switch", switch.project_id or 0, "", switch.stop, why=switch.why, preview_id=None)
+        self._tell_of_switch(switch)
+
+    def end_switch(self, switch: Switch) -> None:
+        """Go on; what was under way has its whole patience again, and what is up lost none of its time."""
+        self._tx.remove_switch(switch.name)
+        self._event("switch", switch.project_id or 0, switch.stop, "", why="resumed", preview_id=None)
+        if switch.project_id is None:
+            self._tx.count_anew(self._now)
+            if switch.stop is Stop.PAUSE:
+                self._tx.stay_longer(max(self._now - switch.at, 0.0))
+        self._tell_of_switch(switch)
+        self.plan_again = True
+
+    def _tell_of_switch(self, switch: Switch) -> None:
+        for deployment, project_id in self._tx.unsettled():
+            if deployment.is_on_its_way and switch.project_id in {None, project_id}:
+                self._report(deployment.preview_id)
+
     # --- from workers ---------------------------------------------------------------------------------
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
@@ -153,6 +179,7 @@ class Change:
             patience=self._policy.patience,
             serving=serving,
             address_busy=any(d.is_at_the_address for d in others),
+            frozen=self._tx.switches().is_frozen,
         )
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
@@ -307,7 +334,15 @@ class Change:
         projects = self._tx.projects()
         needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
         limits = replace(self._policy.limits, weights={p.id: p.weight for p in projects})
-        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling, needs)
+        switches = self._tx.switches()
+        snapshot = scheduler.take_snapshot(
+            going,
+            list(accounts.values()),
+            ceiling,
+            needs,
+            frozen=switches.is_frozen,
+            paused=switches.paused_projects,
+        )
         for decision in scheduler.plan(snapshot, limits, self._now):
             match decision:
                 case scheduler.Start(deployment_id, account_id):

@@ -19,8 +19,9 @@ from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.policy import Policy
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment
-from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.records import Claim, Delivery, Due, Kind, Project
 from orchestrator.store import Store
+from orchestrator.switches import Stop, Switch
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,36 @@ class Lifecycle:
             change.put_account(account, (pool.undrain if undo else pool.drain)(account, now))
             return change.finish()
 
+    # --- operators' switches --------------------------------------------------------------------------
+
+    def pause(self, who: str, why: str, now: float, *, project_id: int | None = None) -> list[Due]:
+        """Plan nothing of a project; without one, the emergency stop: nothing is done to any account."""
+        return self._switch(Switch(Stop.PAUSE, project_id, who, why, now))
+
+    def freeze(self, who: str, why: str, now: float) -> list[Due]:
+        """Plan nothing, and leave what is up alone; what is under way goes on."""
+        return self._switch(Switch(Stop.FREEZE, None, who, why, now))
+
+    def _switch(self, switch: Switch) -> list[Due]:
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, switch.at, who=switch.who)
+            change.set_switch(switch)
+            return change.finish()
+
+    def resume(self, who: str, now: float, *, project_id: int | None = None) -> list[Due]:
+        """End the pause of a project; without one, the emergency stop and the freeze.
+
+        Raises :class:`BadInput` when nothing was stopped.
+        """
+        with self._store.write_alone() as tx:
+            ended = tx.switches().of(project_id)
+            if not ended:
+                raise BadInput("Nothing of that kind is stopped; `toolforge-preview switch list` shows all.")
+            change = Change(tx, self._policy, now, who=who)
+            for switch in ended:
+                change.end_switch(switch)
+            return change.finish()
+
     # --- what workers bring back ----------------------------------------------------------------------
 
     def record(self, claim: Claim, before: Deployment, outcome: out.Outcome, now: float) -> list[Due]:
@@ -155,22 +186,22 @@ class Lifecycle:
     def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
         """Take down what has expired, plan again, and return every row that is due and not looked at."""
         with self._store.read() as tx:
-            expired = tx.expired(now)
+            expired = [] if tx.switches().is_frozen else tx.expired(now)
             is_waiting = tx.is_anybody_waiting()
             idle = tx.leased_for_nothing()
         if expired or is_waiting or idle:
             try:
-                self._tidy_up(expired, idle, now)
+                self._tidy_up(idle, now)
             except Conflict:
                 # Somebody was faster; the next sweep looks again, and what is due is said all the same.
                 log.info("the sweep was overtaken")
         with self._store.read() as tx:
             return tx.due(now, limit=limit)
 
-    def _tidy_up(self, expired: Sequence[Preview], idle: Sequence[int], now: float) -> None:
+    def _tidy_up(self, idle: Sequence[int], now: float) -> None:
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=OURSELVES)
-            for present in expired:
+            for present in [] if tx.switches().is_frozen else tx.expired(now):
                 change.expire(present, "its time was over")
             for account_id in idle:
                 change.release_if_unused(account_id)

@@ -20,6 +20,10 @@ class Kind(StrEnum):
     REPORT = "report"
 
 
+#: Kinds whose steps do something to a dev tool account.
+ON_ACCOUNTS = frozenset({Kind.DEPLOYMENT, Kind.ACCOUNT})
+
+
 @dataclass(frozen=True)
 class Due:
     """Look at this row at this time."""

@@ -43,6 +43,8 @@ class Subject:
     pool_is_usable: bool = True
     #: The account is being cleaned.
     is_cleaning: bool = False
+    #: Why the newest deployment does not go on although it could; empty when nothing holds it.
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
     match deployment.state:
         case State.QUEUED if deployment.step is Step.AWAIT_APPROVAL:
             return "Waits for a Developer's comment /preview on this commit"
+        case State.QUEUED if subject.held:
+            return f"Waits: {subject.held}"
         case State.QUEUED if not subject.pool_is_usable:
             return "Waits: the pool has no usable Toolforge dev account"
         case State.QUEUED:
@@ -250,6 +254,10 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
                 "the branch is not in this project, so a Developer has to look at the commit first and "
                 "approve it with the comment `/preview`. Another push waits again."
             )
+        case State.QUEUED if subject.held:
+            return f"waits: {one_line(subject.held)}."
+        case State.BUILDING | State.STARTING | State.CHECKING if subject.held:
+            return f"stands still: {one_line(subject.held)}."
         case State.QUEUED if not subject.pool_is_usable:
             return (
                 "waits, since the pool has no dev tool account that can be used. Its operators have to add "

@@ -7,7 +7,7 @@ has no clock and does no I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 
@@ -138,6 +138,8 @@ class Snapshot:
     alone: frozenset[int] = frozenset()
     #: The largest image store of the pool, in bytes; None: without limit, or not known.
     largest_store: int | None = None
+    #: Operators have frozen the builds: nothing is begun, and nothing gives way.
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,9 @@ def _turn(
 
 def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     """What to start and who gives way, given what is free and who waits."""
+    if snapshot.frozen:
+        # What was built before has still to get its verdict.
+        return _serve(snapshot)
     planner = _Planner(snapshot, limits, now)
     for waiting in turns(snapshot, limits, now):
         planner.consider(waiting)
@@ -359,10 +364,14 @@ def take_snapshot(
     accounts: Sequence[Account],
     ceiling: Ceiling | None,
     needs: Mapping[int, int] | None = None,
+    *,
+    frozen: bool = False,
+    paused: Container[int] = (),
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
+    Deployments of projects that are `paused` are not planned.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -371,7 +380,11 @@ def take_snapshot(
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
     stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
     return Snapshot(
-        waiting=[_waiting(d, project_id, needs) for d, project_id in going if d.step is Step.AWAIT_SLOT],
+        waiting=[
+            _waiting(d, project_id, needs)
+            for d, project_id in going
+            if d.step is Step.AWAIT_SLOT and project_id not in paused
+        ],
         places=_places([d for d, _ in going], accounts),
         showing=[
             Showing(preview_id, d.since) for preview_id, d in live.items() if preview_id not in on_the_way
@@ -390,6 +403,7 @@ def take_snapshot(
         ceiling=ceiling,
         alone=frozenset(p for p, d in live.items() if busy[p] == 1 and d.step is Step.NONE),
         largest_store=max((s for s in stores if s is not None), default=None) if None not in stores else None,
+        frozen=frozen,
     )
 
 

@@ -43,7 +43,9 @@ from orchestrator.rows import (
     event_from,
     preview_from,
     project_from,
+    switch_from,
 )
+from orchestrator.switches import Switches
 
 
 class Store:
@@ -482,6 +484,13 @@ class Tx:
         ).all()
         return [event_from(row) for row in reversed(rows)]
 
+    def events_about(self, subject: str, *, limit: int = 500) -> list[Event]:
+        """The newest lines about subjects of one kind, the oldest of them first."""
+        rows = self._connection.execute(
+            select(t.event).where(t.event.c.subject == subject).order_by(t.event.c.id.desc()).limit(limit)
+        ).all()
+        return [event_from(row) for row in reversed(rows)]
+
     def add_delivery(
         self, project_id: int, key: str, *, kind: str, iid: int, facts: Any, now: float
     ) -> int | None:
@@ -603,6 +612,28 @@ class Tx:
         )
         if not changed.rowcount:
             self._insert(t.switch, name=name, value=value)
+
+    def remove_switch(self, name: str) -> None:
+        """Forget a switch."""
+        self._connection.execute(t.switch.delete().where(t.switch.c.name == name))
+
+    def switches(self) -> Switches:
+        """What operators have stopped, the oldest first."""
+        on = [switch_from(value) for value in self._connection.scalars(sql.SWITCHES)]
+        return Switches(sorted(on, key=lambda switch: switch.at))
+
+    def is_paused(self) -> bool:
+        """True while operators have stopped everything that is done to accounts."""
+        return self._connection.scalar(sql.PAUSED) is not None
+
+    def count_anew(self, now: float) -> None:
+        """Nothing was done, or could be done, until now: it is not held against what is under way."""
+        self._connection.execute(sql.COUNT_ANEW, {"now": now})
+        self._connection.execute(sql.CLEAN_ANEW, {"now": now})
+
+    def stay_longer(self, seconds: float) -> None:
+        """Everything that is up stays up for so much longer."""
+        self._connection.execute(sql.STAY_LONGER, {"seconds": seconds})
 
     # --- within ---------------------------------------------------------------------------------------
 

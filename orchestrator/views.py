@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import scheduler
@@ -12,6 +12,7 @@ from orchestrator.records import Event, Preview, Project
 from orchestrator.report import Subject
 from orchestrator.scheduler import Limits
 from orchestrator.store import Store, Tx
+from orchestrator.switches import Stop, Switch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class PreviewView:
 
 
 @dataclass(frozen=True)
+class SwitchView:
+    """Something that operators have stopped."""
+
+    #: As a sentence's begin, such as "builds are frozen".
+    what: str
+    #: What ends it, on the command line.
+    remedy: str
+    switch: Switch
+
+
+@dataclass(frozen=True)
 class Overview:
     """The pool, the queue and the newest previews."""
 
@@ -43,6 +55,7 @@ class Overview:
     builds: int
     ceiling: int
     queue: int
+    switches: Sequence[SwitchView] = ()
 
 
 class Views:
@@ -74,7 +87,27 @@ class Views:
                 builds=sum(deployment.holds_build_slot for deployment, _ in going),
                 ceiling=kept["builds"] if kept else self._limits.max_concurrent_builds,
                 queue=sum(deployment.state is State.QUEUED for deployment, _ in going),
+                switches=[self._switch(switch, projects) for switch in tx.switches().on],
             )
+
+    def switches(self) -> list[SwitchView]:
+        """What operators have stopped, the oldest first."""
+        with self._store.read() as tx:
+            projects = {project.id: project for project in tx.projects()}
+            return [self._switch(switch, projects) for switch in tx.switches().on]
+
+    def history(self, subject: str) -> list[Event]:
+        """The newest events about subjects of one kind, the oldest of them first."""
+        with self._store.read() as tx:
+            return tx.events_about(subject)
+
+    def _switch(self, switch: Switch, projects: Mapping[int, Project]) -> SwitchView:
+        resume = "toolforge-preview switch resume"
+        if switch.project_id is not None:
+            path = projects[switch.project_id].path
+            return SwitchView(f"project {path} is paused", f"{resume} --project {path}", switch)
+        what = "everything is paused" if switch.stop is Stop.PAUSE else "builds are frozen"
+        return SwitchView(what, resume, switch)
 
     def preview(self, project_path: str, iid: int) -> PreviewView | None:
         """One preview, with its timeline."""
@@ -108,6 +141,7 @@ class Views:
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
                 pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
+                held=self._held(tx, project, view.newest),
             )
 
     def _view(
@@ -137,10 +171,16 @@ class Views:
         out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
         return any(account.state not in out_of_use for account in tx.accounts())
 
+    def _held(self, tx: Tx, project: Project, newest: Deployment | None) -> str:
+        if newest is None or not newest.is_on_its_way:
+            return ""
+        return tx.switches().holding(project.id, is_waiting=newest.state is State.QUEUED)
+
     def _position(self, tx: Tx, view: PreviewView, now: float) -> int | None:
         if view.newest is None or view.newest.state is not State.QUEUED:
             return None
         going = tx.unsettled()
-        snapshot = scheduler.take_snapshot(going, tx.accounts(), None)
+        paused = tx.switches().paused_projects
+        snapshot = scheduler.take_snapshot(going, tx.accounts(), None, paused=paused)
         order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, self._limits, now)]
         return order.index(view.newest.id) + 1 if view.newest.id in order else None

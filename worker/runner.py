@@ -16,7 +16,7 @@ from orchestrator.outcome import CleaningOutcome, Outcome
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
-from orchestrator.records import Claim, Due, Kind, Preview, Project
+from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import build, deliveries, deploy, reports, smoke, teardown
@@ -44,6 +44,10 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.ROLL_BACK: deploy.roll_back,
     Step.TIDY: teardown.tidy,
 }
+
+
+class _Paused(PreviewError):
+    """Operators have stopped everything: no further effect."""
 
 
 _LEASE_IS_OVER = out.AccountUnusable("its lease is over")
@@ -116,6 +120,10 @@ class Runner:
         try:
             with self._claims.keep(claim):
                 return self._take[kind](claim)
+        except _Paused:
+            # The claim stays: whoever goes on with the row will know that it was cut off in the middle.
+            log.info("%s %s: paused", kind, row_id)
+            return []
         except (Overtaken, Conflict) as reason:
             log.info("%s %s: %s", kind, row_id, reason)
             return self._give_back(claim, self._clock())
@@ -142,6 +150,9 @@ class Runner:
             with self._parts.store.read() as tx:
                 is_held = tx.holds(claim, now + _MARGIN_SECONDS)
                 is_leased = deployment is None or tx.lease_is_current(deployment)
+                is_paused = claim.kind in ON_ACCOUNTS and tx.is_paused()
+            if is_paused:
+                raise _Paused
             if not is_leased:
                 raise Overtaken("the lease of the account is over")
             if not is_held and not self._renew(claim, now):

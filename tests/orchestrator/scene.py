@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
@@ -41,20 +43,33 @@ class World:
         self.policy = Policy(Patience(stable_seconds=0.0), limits or Limits(), live_seconds=3600.0)
         self.lifecycle = Lifecycle(self.store, self.policy)
         self._deliveries = itertools.count(1)
+        self.views = parts.views
+        self.project_id = self._connect(77, "group/tool")
         with self.store.write() as tx:
-            self.project_id = tx.put_project(
-                gitlab_id=77,
-                path="group/tool",
-                web_url="http://gitlab/group/tool",
-                git_url="http://gitlab/group/tool.git",
-                secret_digests=["0" * 64],
-                checks=[],
-                now=self.now,
-            )
             names = [f"dev-{number}" for number in range(accounts)]
             ids = [tx.add_account(name, {}, self.now) for name in names]
         for account_id in ids:
             self.cleaning(account_id, out.Cleaned(0, 0))
+
+    def _connect(self, gitlab_id: int, path: str) -> int:
+        with self.store.write() as tx:
+            return tx.put_project(
+                gitlab_id=gitlab_id,
+                path=path,
+                web_url=f"http://gitlab/{path}",
+                git_url=f"http://gitlab/{path}.git",
+                secret_digests=["0" * 64],
+                checks=[],
+                now=self.now,
+            )
+
+    @contextmanager
+    def another_project(self) -> Iterator[int]:
+        """What is said in the block is about a project of its own."""
+        first = self.project_id
+        self.project_id = self._connect(78, "group/other")
+        yield self.project_id
+        self.project_id = first
 
     # --- what comes from outside ---
 
@@ -145,6 +160,16 @@ class World:
         claim = self.claim(Kind.ACCOUNT, account_id)
         self.lifecycle.record_cleaning(claim, before, outcome, self.now, bytes_seen=5)
         return self.account(account_id)
+
+    def tells_gitlab(self) -> None:
+        """Everything that there is to tell is told."""
+        with self.store.write() as tx:
+            late = self.now + 1e9
+            for due in tx.due(late, limit=1000):
+                if due.kind is Kind.REPORT:
+                    claim = tx.claim(due.kind, due.id, now=late, seconds=1.0)
+                    assert claim is not None
+                    tx.close_report(claim, tx.told(due.id)[1], error="")
 
     # --- what is ---
 
