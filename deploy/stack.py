@@ -127,6 +127,8 @@ class Stack:
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
                 "poll_min_seconds": 0.2,
+                "quiet_seconds": 1.0,
+                "bot_quiet_seconds": 2.0,
                 "stable_seconds": 1.0,
                 "check_seconds": 10.0,
                 "start_seconds": 60.0,
@@ -298,7 +300,8 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     values = settings.model_dump(exclude_none=True) | {
         "gitlab_token": settings.gitlab_token.get_secret_value()
     }
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+    lists = {name: ",".join(value) for name, value in values.items() if isinstance(value, list)}
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in (values | lists).items()}
 
 
 def _clean_environment() -> dict[str, str]:

@@ -5,9 +5,10 @@ Only ``lifecycle.py`` opens such transactions. The pure modules decide; here it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from orchestrator import history, pool, preview, progress, scheduler
+from orchestrator import history, pool, preview, progress, quiet, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
@@ -86,19 +87,25 @@ class Change:
         return "approved, or to be built again", True
 
     def approve_or_redeploy(self, present: Preview) -> None:
-        """Approve the head commit if it waits for that, else build it (again)."""
+        """Approve the head commit if it waits for that, or for quiet; else build it (again).
+
+        What is only checked just now gets a deployment that stays up.
+        """
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
-        if newest is not None and newest.sha == present.head_sha and newest.is_pending:
-            if newest.step is not Step.AWAIT_APPROVAL:
-                raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-            self.put_deployment(newest, preview.approve(newest, self._now))
-            why = f"commit {newest.sha} approved by {self._who}"
+        is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
+        if newest is not None and is_pending and newest.can_be_hastened:
+            is_bot = self._is_bots(present)
+            self.put_deployment(newest, preview.approve(newest, self._now, is_bot=is_bot))
+            verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
+            why = f"commit {newest.sha} {verb} by {self._who}"
             self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
             self._report(present.id, at_once=True)
             self.plan_again = True
             return
+        if newest is not None and is_pending and not newest.check_only:
+            raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
         self._deploy(present, trigger="command", approved=True)
 
     def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> None:
@@ -106,12 +113,35 @@ class Change:
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
-        new = self._tx.add_deployment(present, step=step, trigger=trigger, actor=self._who, now=self._now)
+        is_bot, is_asked_for = self._is_bots(present), trigger in preview.ASKED_FOR
+        new = self._tx.add_deployment(
+            present,
+            step=step,
+            trigger=trigger,
+            actor=self._who,
+            now=self._now,
+            is_bot=is_bot,
+            check_only=is_bot and self._policy.check_only_bots and not is_asked_for,
+            ready_at=self._ready_at(present, is_bot) if approved and not is_asked_for else None,
+        )
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
         self.release_if_done(present.id)
         self.plan_again = True
+
+    def _is_bots(self, present: Preview) -> bool:
+        """True when no person has a hand in it: neither in the merge request nor in what is done now."""
+        return self._policy.is_bot(present.author) and self._policy.is_bot(self._who)
+
+    def _ready_at(self, present: Preview, is_bot: bool) -> float | None:
+        """When what has just been pushed may be built; None: at once."""
+        earlier = [
+            quiet.Push(d.created_at, was_built=State.BUILDING in (d.entered or {}))
+            for d in self._tx.deployments_of(present.id)
+            if d.trigger not in preview.ASKED_FOR
+        ]
+        return quiet.ready_at(self._now, earlier, is_bot=is_bot, quiet=self._policy.quiet)
 
     def stop(self, present: Preview, why: str) -> None:
         """Take everything of the preview down."""
@@ -340,6 +370,7 @@ class Change:
             list(accounts.values()),
             ceiling,
             needs,
+            now=self._now,
             frozen=switches.is_frozen,
             paused=switches.paused_projects,
         )
@@ -361,6 +392,17 @@ class Change:
                         deployments[deployment_id], history.does_not_fit(needs_bytes, largest), self._now
                     )
                     self.put_deployment(deployments[deployment_id], refused)
+
+        self._note_quiet(deployments[w.deployment_id] for w in snapshot.waiting)
+
+    def _note_quiet(self, ready: Iterable[Deployment]) -> None:
+        """Those that waited for quiet wait for their turn from now on, which their reports say."""
+        for waiting in ready:
+            if waiting.ready_at is not None:
+                present = self._tx.deployment(waiting.id)
+                if present.state is State.QUEUED:
+                    self.put_deployment(present, replace(present, ready_at=None))
+                    self._report(present.preview_id)
 
     def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
         if account.state is not AccountState.FREE:

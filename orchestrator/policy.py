@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
+
+#: How GitLab names the user that it makes for an access token of a project or a group.
+_TOKEN_BOT = re.compile(r"(?:project|group)_[0-9]+_bot[0-9a-z_]*")
 
 
 @dataclass(frozen=True)
@@ -16,3 +21,12 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     live_seconds: float = 3 * 86400.0
     clean_poll_seconds: float = 1.0
+    quiet: Quiet = field(default_factory=Quiet)
+    #: User names of bots, besides those that GitLab makes for access tokens.
+    bots: frozenset[str] = frozenset()
+    #: What bots push is only checked, and not kept for review.
+    check_only_bots: bool = True
+
+    def is_bot(self, username: str) -> bool:
+        """True for the users that no person is behind."""
+        return username in self.bots or _TOKEN_BOT.fullmatch(username) is not None

@@ -173,6 +173,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
             return f"Builds, starts and answers on Toolforge: {subject.address}"
         case State.FAILED if deployment.failure:
             return f"{deployment.failure.stage} failed: {deployment.failure.summary}"
+        case State.STOPPED if deployment.check_only:
+            return "Builds, starts and answers on Toolforge; only checked, comment /preview to look at it"
         case State.STOPPED:
             return "Builds, starts and answers on Toolforge; taken down since"
         case State.SUPERSEDED:
@@ -201,6 +203,7 @@ _HEADLINES: Mapping[State, str] = {
     State.CANCELLED: "\u23f9\ufe0f Preview was cancelled",
     State.REFUSED: "\u2796 No preview",
 }
+_CHECKED = "\u2705 It builds, starts and answers"
 
 
 def note(subject: Subject) -> str:
@@ -208,7 +211,8 @@ def note(subject: Subject) -> str:
     if not subject.deployments:
         return f"{marker(subject.preview)}\n### No preview yet\n"
     newest = subject.deployments[0]
-    parts = [marker(subject.preview), f"### {_HEADLINES[newest.state]}", _lead(subject, newest)]
+    headline = _CHECKED if newest.state is State.STOPPED and newest.check_only else _HEADLINES[newest.state]
+    parts = [marker(subject.preview), f"### {headline}", _lead(subject, newest)]
     if newest.failure:
         parts += _failure(newest)
     if newest.checks:
@@ -273,6 +277,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             return "its web process runs and is being checked."
         case State.FAILED if newest.failure:
             return f"the {newest.failure.stage} stage failed."
+        case State.STOPPED if newest.check_only:
+            return (
+                "it was only checked, as changes by bots are, and taken down again. "
+                "Comment `/preview` for a preview to look at."
+            )
         case _:
             return f"{one_line(subject.preview.stop_reason or newest.state)}."
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
+from math import inf
 
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import ASKED_FOR, Deployment, State, Step
@@ -365,13 +366,14 @@ def take_snapshot(
     ceiling: Ceiling | None,
     needs: Mapping[int, int] | None = None,
     *,
+    now: float = inf,
     frozen: bool = False,
     paused: Container[int] = (),
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
-    Deployments of projects that are `paused` are not planned.
+    Deployments of projects that are `paused`, and those that are not ready by `now`, are not planned.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -383,7 +385,7 @@ def take_snapshot(
         waiting=[
             _waiting(d, project_id, needs)
             for d, project_id in going
-            if d.step is Step.AWAIT_SLOT and project_id not in paused
+            if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
         ],
         places=_places([d for d, _ in going], accounts),
         showing=[

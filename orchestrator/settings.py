@@ -11,12 +11,13 @@ import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -27,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.errors import BadInput
 from orchestrator.policy import Policy
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
@@ -99,6 +101,27 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
     )
+    bots: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="User names of bots, such as `renovate-bot`, with commas between them; "
+        "the users of GitLab's access tokens are known anyhow.",
+    )
+    check_only_bots: bool = Field(
+        Policy.check_only_bots,
+        description="Whether what bots push is only checked, and not kept up for review.",
+    )
+    quiet_seconds: float = Field(
+        Quiet.people_seconds,
+        ge=0,
+        le=3600,
+        description="A push so soon after another one waits until no more has come for so long.",
+    )
+    bot_quiet_seconds: float = Field(
+        Quiet.bot_seconds,
+        ge=0,
+        le=3600,
+        description="What bots push waits until no more has come for so long, ten times that at most.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -148,6 +171,13 @@ class Settings(BaseSettings):
         if parts.port == 0:
             raise ValueError("expected a port above 0")
         return value.rstrip("/")
+
+    @field_validator("bots", mode="before")
+    @classmethod
+    def _are_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     @field_validator("gitlab_token")
     @classmethod
@@ -220,6 +250,9 @@ class Settings(BaseSettings):
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
+            quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
+            bots=frozenset(self.bots),
+            check_only_bots=self.check_only_bots,
         )
 
 

@@ -307,7 +307,16 @@ class Tx:
         return list(self._connection.scalars(select(t.deployment.c.preview_id).where(under).distinct()))
 
     def add_deployment(
-        self, preview: Preview, *, step: Step, trigger: str, actor: str, now: float
+        self,
+        preview: Preview,
+        *,
+        step: Step,
+        trigger: str,
+        actor: str,
+        now: float,
+        is_bot: bool = False,
+        check_only: bool = False,
+        ready_at: float | None = None,
     ) -> Deployment:
         """A new try at the preview's head commit."""
         deployment_id = self._insert(
@@ -322,7 +331,9 @@ class Tx:
             had_candidate=False,
             trigger=trigger,
             actor=actor[:255],
-            is_bot=False,
+            is_bot=is_bot,
+            check_only=check_only,
+            ready_at=ready_at,
             checks=[],
             entered={State.QUEUED: now},
         )

@@ -141,7 +141,7 @@ class Views:
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
                 pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
-                held=self._held(tx, project, view.newest),
+                held=self._held(tx, project, view.newest, now),
             )
 
     def _view(
@@ -171,16 +171,19 @@ class Views:
         out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
         return any(account.state not in out_of_use for account in tx.accounts())
 
-    def _held(self, tx: Tx, project: Project, newest: Deployment | None) -> str:
+    def _held(self, tx: Tx, project: Project, newest: Deployment | None, now: float) -> str:
         if newest is None or not newest.is_on_its_way:
             return ""
-        return tx.switches().holding(project.id, is_waiting=newest.state is State.QUEUED)
+        is_waiting = newest.state is State.QUEUED
+        by_switch = tx.switches().holding(project.id, is_waiting=is_waiting)
+        waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
+        return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
 
     def _position(self, tx: Tx, view: PreviewView, now: float) -> int | None:
         if view.newest is None or view.newest.state is not State.QUEUED:
             return None
         going = tx.unsettled()
         paused = tx.switches().paused_projects
-        snapshot = scheduler.take_snapshot(going, tx.accounts(), None, paused=paused)
+        snapshot = scheduler.take_snapshot(going, tx.accounts(), None, now=now, paused=paused)
         order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, self._limits, now)]
         return order.index(view.newest.id) + 1 if view.newest.id in order else None

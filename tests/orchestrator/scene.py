@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
@@ -15,6 +16,7 @@ from orchestrator.policy import Policy
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, Step
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.scheduler import Limits
 
@@ -37,10 +39,18 @@ GOOD: dict[Step, Outcome] = {
 class World:
     """Drives the lifecycle as GitLab and the workers would."""
 
-    def __init__(self, parts: Parts, *, accounts: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        accounts: int = 1,
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self.store = parts.store
         self.now = 1_000_000.0
-        self.policy = Policy(Patience(stable_seconds=0.0), limits or Limits(), live_seconds=3600.0)
+        given = policy or Policy(limits=limits or Limits(), quiet=Quiet(0.0, 0.0))
+        self.policy = replace(given, patience=Patience(stable_seconds=0.0), live_seconds=3600.0)
         self.lifecycle = Lifecycle(self.store, self.policy)
         self._deliveries = itertools.count(1)
         self.views = parts.views
@@ -81,8 +91,12 @@ class World:
         *,
         fork: bool = False,
         as_of: float | None = None,
+        author: str = "bob",
+        who: str = "",
     ) -> list[Due]:
-        claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, {})
+        """GitLab shows the merge request by `author`; `who` acted, where a delivery says so."""
+        facts: dict[str, object] = {"username": who} if who else {}
+        claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         return self.lifecycle.observe(
@@ -90,26 +104,40 @@ class World:
         )
 
     def comments(
-        self, verb: Verb, iid: int = 1, *, under: str = A, head: str = A, fork: bool = False
+        self,
+        verb: Verb,
+        iid: int = 1,
+        *,
+        under: str = A,
+        head: str = A,
+        fork: bool = False,
+        author: str = "bob",
     ) -> bool:
-        facts = {"username": "carol", "sha": under}
-        claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts)
+        facts: dict[str, object] = {"username": "carol", "sha": under}
+        claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now, as_of=self.now)
         return was_done
 
     def _delivery(
-        self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object]
+        self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object], author: str
     ) -> tuple[Claim, MergeRequest]:
         with self.store.read() as tx:
             project = tx.project(self.project_id)
         key = f"key-{next(self._deliveries)}"
         dues = self.lifecycle.receive(project, key, kind=kind, iid=iid, facts=facts, now=self.now)
-        return self.claim(Kind.DELIVERY, dues[0].id), self.merge_request(iid, sha, state, fork=fork)
+        seen = self.merge_request(iid, sha, state, fork=fork, author=author)
+        return self.claim(Kind.DELIVERY, dues[0].id), seen
 
     def merge_request(
-        self, iid: int = 1, sha: str = A, state: str = "opened", *, fork: bool = False
+        self,
+        iid: int = 1,
+        sha: str = A,
+        state: str = "opened",
+        *,
+        fork: bool = False,
+        author: str = "bob",
     ) -> MergeRequest:
         """What GitLab says of it."""
         return MergeRequest(
@@ -117,7 +145,7 @@ class World:
             state=state,
             sha=sha,
             title=f"Change {iid}",
-            author="bob",
+            author=author,
             web_url=f"http://gitlab/group/tool/-/merge_requests/{iid}",
             source_branch=f"change-{iid}",
             target_branch="main",

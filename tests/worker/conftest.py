@@ -15,7 +15,7 @@ from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient
 from tests.worker.scene import SCENARIO, Service, Workshop
 
-_ACCOUNTS = 60
+_ACCOUNTS = 90
 _next = itertools.count(1)
 
 
