@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
 from orchestrator.errors import BadInput, PreviewError
 from orchestrator.records import Project
+from orchestrator.report import instant
 from orchestrator.settings import PREFIX, Settings, load_settings
 
 _STATE = click.option(
@@ -46,6 +46,18 @@ class _Check(click.ParamType[tuple[str, int | None]]):
         if status and not re.fullmatch(r"[1-5]\d\d", status):
             self.fail(f"'{status}' is no HTTP status such as 200", param, ctx)
         return path, int(status) if status else None
+
+
+class _Duration(click.ParamType[float]):
+    """A number with m, h or d: minutes, hours, days."""
+
+    name = "DURATION"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
+        if match is None:
+            self.fail(f"'{value}' is no duration such as 90m, 48h or 3d", param, ctx)
+        return float(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
 
 
 _CHECKS = click.option(
@@ -131,7 +143,18 @@ def project_list() -> None:
     """List the connected projects."""
     with _parts().store.read() as tx:
         for connected in tx.projects():
-            click.echo(f"{connected.path}  {connected.web_url}")
+            weight = "" if connected.weight == 1 else f"  weight {connected.weight:g}"
+            click.echo(f"{connected.path}  {connected.web_url}{weight}")
+
+
+@project.command("set")
+@click.argument("path")
+@click.option("--weight", type=float, required=True, help="Its share in the turns; the usual one is 1.")
+def project_set(path: str, weight: float) -> None:
+    """Give the project PATH another share: with weight 2 it gets two turns for each of others."""
+    parts = _parts()
+    parts.lifecycle.weigh(_project(parts, path).id, weight, _operator(), time.time())
+    click.echo(f"{path} has weight {weight:g}.")
 
 
 @cli.group()
@@ -200,6 +223,25 @@ def preview_stop(name: str) -> None:
     click.echo(f"{name} is being taken down.")
 
 
+@preview.command("keep")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+@click.argument("seconds", metavar="DURATION", type=_Duration())
+def preview_keep(name: str, seconds: float) -> None:
+    """Let a live preview neither expire nor give way to others for DURATION, such as 48h or 3d."""
+    parts = _parts()
+    parts.lifecycle.keep(_preview_id(parts, name), seconds, _operator(), time.time())
+    click.echo(f"{name} is kept until {instant(time.time() + seconds)}.")
+
+
+@preview.command("release")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+def preview_release(name: str) -> None:
+    """Let a preview that is kept give way again."""
+    parts = _parts()
+    parts.lifecycle.release(_preview_id(parts, name), _operator(), time.time())
+    click.echo(f"{name} is not kept any more.")
+
+
 @preview.command("redeploy")
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_redeploy(name: str) -> None:
@@ -234,16 +276,12 @@ def switch_list(history: bool) -> None:
     parts = _parts()
     views = parts.views.switches()
     for view in views:
-        click.echo(f"{view.what}  since {_instant(view.switch.at)}  by {view.switch.who}  {view.switch.why}")
+        click.echo(f"{view.what}  since {instant(view.switch.at)}  by {view.switch.who}  {view.switch.why}")
     if not views:
         click.echo("Nothing is stopped.")
     for event in parts.views.history("switch") if history else ():
         change = event.after or f"end of {event.before}"
-        click.echo(f"{_instant(event.at)}  {change}  by {event.who}  {event.why}")
-
-
-def _instant(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{instant(event.at)}  {change}  by {event.who}  {event.why}")
 
 
 @switch.command("pause")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -17,6 +16,7 @@ from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
 from orchestrator.pool import Account, AccountState
+from orchestrator.report import instant
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, NotAllowed, ToolforgeError
 
@@ -104,8 +104,7 @@ def _switches(parts: Parts) -> Iterator[Finding]:
     for view in parts.views.switches():
         # A maintenance takes hours; what is stopped for longer has probably been forgotten.
         is_well = time.time() - view.switch.at < _FORGOTTEN_SECONDS
-        since = f"{datetime.fromtimestamp(view.switch.at, UTC):%Y-%m-%d %H:%M} UTC"
-        message = f"{view.what} since {since} by {view.switch.who}: {view.switch.why}"
+        message = f"{view.what} since {instant(view.switch.at)} by {view.switch.who}: {view.switch.why}"
         remedy = "" if is_well else f"If that is over: `{view.remedy}`."
         yield Finding("switch", is_well, message, remedy)
 

@@ -16,7 +16,8 @@ from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
-from orchestrator.records import Claim, Delivery, Due, Kind, Preview
+from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.report import instant
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
@@ -154,6 +155,42 @@ class Change:
         self.release_if_done(present.id)
         self.plan_again = True
 
+    def keep(self, present: Preview, seconds: float) -> None:
+        """Let it neither expire nor give way for so long, if the project may keep one more."""
+        longest, most = self._policy.keep_seconds, self._policy.kept_per_project
+        if present.expires_at is None:
+            raise BadInput(f"Nothing of !{present.iid} is up, so there is nothing to keep.")
+        if not 0 < seconds <= longest:
+            raise BadInput(f"A preview can be kept for {longest / 3600:g} hours at most.")
+        kept = [p for p in self._tx.kept(self._now) if p.project_id == present.project_id]
+        if len([other for other in kept if other.id != present.id]) >= most:
+            those = ", ".join(f"!{p.iid} until {instant(p.keep_until or 0.0)}" for p in kept) or "none"
+            raise BadInput(f"A project can keep {most} previews at once; kept are: {those}.")
+        until = self._now + seconds
+        self._tx.keep_preview(present.id, keep_until=until, expires_at=max(present.expires_at, until))
+        why = f"it is kept until {instant(until)}"
+        self._event("preview", present.id, "", "kept", why=why, preview_id=present.id)
+        self._report(present.id)
+
+    def release(self, present: Preview) -> None:
+        """It may give way again, and lives as long as others do from when it went live."""
+        live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
+        if present.keep_until is None or present.expires_at is None or live is None:
+            raise BadInput(f"!{present.iid} is not kept.")
+        usual = max(live.since + self._policy.live_seconds, self._now)
+        expires_at = min(present.expires_at, usual)
+        self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
+        self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
+        self._report(present.id)
+        self.plan_again = True
+
+    def weigh(self, project: Project, weight: float) -> None:
+        """Give the project another share in the turns."""
+        self._tx.weigh(project.id, weight)
+        why = f"its share is {weight:g}, it was {project.weight:g}"
+        self._event("project", project.id, "", "", why=why, preview_id=None)
+        self.plan_again = True
+
     def expire(self, present: Preview, why: str) -> None:
         """Take down what is live, unless its next commit is on its way.
 
@@ -255,7 +292,8 @@ class Change:
             self.put_deployment(serving, preview.stop(serving, self._now), why=why)
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
-        expires_at = self._now + self._policy.live_seconds
+        kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
+        expires_at = max(self._now + self._policy.live_seconds, kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
@@ -373,6 +411,7 @@ class Change:
             now=self._now,
             frozen=switches.is_frozen,
             paused=switches.paused_projects,
+            kept={kept.id for kept in self._tx.kept(self._now)},
         )
         for decision in scheduler.plan(snapshot, limits, self._now):
             match decision:

@@ -99,6 +99,32 @@ class Lifecycle:
             change.stop(tx.preview(preview_id), why)
             return change.finish()
 
+    def keep(self, preview_id: int, seconds: float, who: str, now: float) -> list[Due]:
+        """Let a live preview neither expire nor give way to others for `seconds`.
+
+        Raises :class:`BadInput` when it is not up, or when its project keeps as many as it may.
+        """
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.keep(tx.preview(preview_id), seconds)
+            return change.finish()
+
+    def release(self, preview_id: int, who: str, now: float) -> list[Due]:
+        """End :meth:`keep`."""
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.release(tx.preview(preview_id))
+            return change.finish()
+
+    def weigh(self, project_id: int, weight: float, who: str, now: float) -> list[Due]:
+        """Give a project another share in the turns of the scheduler; 1 is the usual one."""
+        if not 0 < weight <= 100:
+            raise BadInput("A weight is above 0 and at most 100.")
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.weigh(tx.project(project_id), weight)
+            return change.finish()
+
     def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:
         """Take the account of tool `name` out of use, or with `undo` back into use."""
         with self._store.write_alone() as tx:

@@ -24,6 +24,9 @@ class Policy:
     quiet: Quiet = field(default_factory=Quiet)
     #: User names of bots, besides those that GitLab makes for access tokens.
     bots: frozenset[str] = frozenset()
+    #: How long, and how many of a project at once, may be kept from giving way to others.
+    keep_seconds: float = 7 * 86400.0
+    kept_per_project: int = 2
     #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True
 

@@ -289,7 +289,16 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
 def _until(preview: Preview) -> str:
     if preview.expires_at is None:
         return ""
-    return f", until {datetime.fromtimestamp(preview.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+    until = f", until {instant(preview.expires_at)}"
+    if preview.keep_until is None:
+        return until
+    kept = f", kept until {instant(preview.keep_until)}"
+    return kept if preview.keep_until == preview.expires_at else until + kept
+
+
+def instant(seconds: float) -> str:
+    """A time for people, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _failure(newest: Deployment) -> list[str]:

@@ -369,11 +369,13 @@ def take_snapshot(
     now: float = inf,
     frozen: bool = False,
     paused: Container[int] = (),
+    kept: Container[int] = (),
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
     Deployments of projects that are `paused`, and those that are not ready by `now`, are not planned.
+    Previews that are `kept` do not give way.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -389,7 +391,9 @@ def take_snapshot(
         ],
         places=_places([d for d, _ in going], accounts),
         showing=[
-            Showing(preview_id, d.since) for preview_id, d in live.items() if preview_id not in on_the_way
+            Showing(preview_id, d.since)
+            for preview_id, d in live.items()
+            if preview_id not in on_the_way and preview_id not in kept
         ],
         built=[
             Built(d.id, d.account_id, d.step_since)

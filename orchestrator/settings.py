@@ -122,6 +122,18 @@ class Settings(BaseSettings):
         le=3600,
         description="What bots push waits until no more has come for so long, ten times that at most.",
     )
+    keep_seconds: float = Field(
+        Policy.keep_seconds,
+        gt=0,
+        le=366 * 86400.0,
+        description="How long a preview may be kept from giving way to others.",
+    )
+    kept_per_project: int = Field(
+        Policy.kept_per_project,
+        ge=0,
+        le=1000,
+        description="How many previews of a project may be kept at once.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -251,6 +263,8 @@ class Settings(BaseSettings):
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
             quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
+            keep_seconds=self.keep_seconds,
+            kept_per_project=self.kept_per_project,
             bots=frozenset(self.bots),
             check_only_bots=self.check_only_bots,
         )

@@ -230,12 +230,32 @@ class Tx:
         return self.preview(known.id)
 
     def set_preview(self, preview_id: int, *, expires_at: float | None, stop_reason: str) -> None:
-        """Until when it lives, or why it does not."""
+        """Until when it lives, or why it does not; what is down is not kept any more, either."""
+        values: dict[str, Any] = {"expires_at": expires_at, "stop_reason": stop_reason[:255]}
+        if expires_at is None:
+            values["keep_until"] = None
+        self._connection.execute(update(t.preview).where(t.preview.c.id == preview_id).values(**values))
+
+    def keep_preview(self, preview_id: int, *, keep_until: float | None, expires_at: float) -> None:
+        """Until when it does not give way (None: it does), and until when it lives."""
         self._connection.execute(
             update(t.preview)
             .where(t.preview.c.id == preview_id)
-            .values(expires_at=expires_at, stop_reason=stop_reason[:255])
+            .values(keep_until=keep_until, expires_at=expires_at)
         )
+
+    def kept(self, now: float) -> list[Preview]:
+        """Previews that do not give way to others, those of one project together."""
+        query = (
+            select(t.preview)
+            .where(t.preview.c.expires_at > now, t.preview.c.keep_until > now)
+            .order_by(t.preview.c.project_id, t.preview.c.iid)
+        )
+        return [preview_from(row) for row in self._connection.execute(query)]
+
+    def weigh(self, project_id: int, weight: float) -> None:
+        """Give a project its share in the turns of the scheduler."""
+        self._connection.execute(update(t.project).where(t.project.c.id == project_id).values(weight=weight))
 
     def expired(self, now: float) -> list[Preview]:
         """Previews whose time is over."""

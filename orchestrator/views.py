@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator import scheduler
 from orchestrator.pool import Account, AccountState
@@ -183,7 +183,8 @@ class Views:
         if view.newest is None or view.newest.state is not State.QUEUED:
             return None
         going = tx.unsettled()
+        limits = replace(self._limits, weights={project.id: project.weight for project in tx.projects()})
         paused = tx.switches().paused_projects
         snapshot = scheduler.take_snapshot(going, tx.accounts(), None, now=now, paused=paused)
-        order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, self._limits, now)]
+        order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, limits, now)]
         return order.index(view.newest.id) + 1 if view.newest.id in order else None
