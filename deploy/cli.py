@@ -211,7 +211,7 @@ def preview() -> None:
 @preview.command("list")
 def preview_list() -> None:
     """List the newest previews, the queue and the pool."""
-    Console().print(overview_table(_parts().views.overview()))
+    Console().print(overview_table(_parts().views.overview(time.time())))
 
 
 @preview.command("stop")

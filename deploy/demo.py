@@ -67,7 +67,7 @@ def _show(stack: Stack, console: Console) -> None:
         head += "There is no Node.js on this machine, so the third tool is a second Python one.\n"
     with Live(console=console, refresh_per_second=4, screen=console.is_terminal) as live:
         while True:
-            live.update(Group(head, overview_table(stack.parts.views.overview())))
+            live.update(Group(head, overview_table(stack.parts.views.overview(time.time()))))
             time.sleep(0.4)
 
 
@@ -91,7 +91,7 @@ def once() -> int:
             _way_of_all(stack, lambda line: console.print(line, markup=False, highlight=False))
         except PreviewError as error:
             console.print(f"Failed: {error}", markup=False)
-            console.print(overview_table(stack.parts.views.overview()))
+            console.print(overview_table(stack.parts.views.overview(time.time())))
             return 1
     return 0
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -12,27 +11,15 @@ from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from deploy.doctor_pool import examine_pool
+from deploy.finding import Finding
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
-from orchestrator.pool import Account, AccountState
 from orchestrator.report import instant
 from orchestrator.settings import load_settings
-from orchestrator.toolforge import AccountClient, NotAllowed, ToolforgeError
 
 _FORGOTTEN_SECONDS = 86400.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    is_well: bool
-    #: What was seen.
-    message: str
-    #: What to do, empty when all is well.
-    remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
@@ -57,8 +44,8 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield _redis(parts)
     yield from _gitlab(parts)
     if database.is_well:
-        yield from _switches(parts)
-        yield from _pool(parts)
+        yield from _switches(parts, time.time())
+        yield from examine_pool(parts, time.time())
 
 
 def _database(parts: Parts) -> Finding:
@@ -100,58 +87,10 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", True, f"known as {name}, scope api")
 
 
-def _switches(parts: Parts) -> Iterator[Finding]:
+def _switches(parts: Parts, now: float) -> Iterator[Finding]:
     for view in parts.views.switches():
         # A maintenance takes hours; what is stopped for longer has probably been forgotten.
-        is_well = time.time() - view.switch.at < _FORGOTTEN_SECONDS
+        is_well = now - view.switch.at < _FORGOTTEN_SECONDS
         message = f"{view.what} since {instant(view.switch.at)} by {view.switch.who}: {view.switch.why}"
         remedy = "" if is_well else f"If that is over: `{view.remedy}`."
         yield Finding("switch", is_well, message, remedy)
-
-
-def _pool(parts: Parts) -> Iterator[Finding]:
-    with parts.store.read() as tx:
-        accounts = tx.accounts()
-        credentials = {account.id: tx.credentials(account.id) for account in accounts}
-    if not accounts:
-        remedy = "Give the pool a dev account with `toolforge-preview pool add TOOL`."
-        yield Finding("pool", False, "has no account, so nothing can be built", remedy)
-    for account in accounts:
-        subject = f"account {account.name}"
-        yield from _state(account, subject)
-        try:
-            with parts.toolforge.account(account.name, credentials[account.id]) as client:
-                yield from _account(client, account, subject)
-        except (NotAllowed, BadInput) as error:
-            remedy = "Copy the tool's certificate again, and name its place with `pool add`."
-            yield Finding(subject, False, f"its credentials are refused: {error}", remedy)
-        except ToolforgeError as error:
-            yield Finding(
-                subject, False, f"Toolforge: {error}", "Try again later; check the setting toolforge_url."
-            )
-
-
-def _state(account: Account, subject: str) -> Iterator[Finding]:
-    if account.state is AccountState.QUARANTINED:
-        remedy = "It is tried again by itself; mend what the reason names."
-        yield Finding(subject, False, f"is quarantined: {account.reason}", remedy)
-
-
-def _account(client: AccountClient, account: Account, subject: str) -> Iterator[Finding]:
-    used = client.store_use().used
-    looks: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("jobs", lambda: len(client.jobs())),
-        ("builds", lambda: len(client.builds())),
-        ("envvars", lambda: len(client.envvars())),
-        ("bytes of images", lambda: used),
-    )
-    left = ", ".join(f"{count} {name}" for name, look in looks if (count := look()))
-    if account.state is AccountState.FREE and left:
-        remedy = (
-            "Somebody else uses it, or a cleaning went wrong: drain it, look, and undrain it to clean it."
-        )
-        yield Finding(subject, False, f"is free but not empty: {left}", remedy)
-        return
-    seconds = max(time.time() - account.since, 0.0)
-    held = f", holds {left}" if left else ", empty"
-    yield Finding(subject, True, f"{account.state} for {seconds / 60:.0f} minutes{held}")

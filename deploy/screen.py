@@ -57,5 +57,5 @@ def overview_table(overview: Overview) -> RenderableType:
             newest.sha[:8] if newest else "",
             Text(view.address or ""),
         )
-    builds = Text(f"{overview.builds} of {overview.ceiling} builds running, {overview.queue} waiting")
+    builds = Text(f"{overview.builds} of {overview.ceiling} builds running, {len(overview.queue)} waiting")
     return Group(pool, previews, builds)

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from orchestrator import history, pool, preview, progress, quiet, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
-from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.merge_request import MergeRequest, Verb, is_bot
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -26,6 +26,8 @@ from orchestrator.switches import Stop, Switch
 OURSELVES = "Toolforge Preview"
 #: Changes on the way to a verdict are gathered this long before GitLab is told.
 _GATHER_SECONDS = 1.0
+#: Those who wait are told of a new place in the queue this much later: it changes often.
+_QUEUE_SECONDS = 30.0
 
 
 class Change:
@@ -97,8 +99,8 @@ class Change:
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
         if newest is not None and is_pending and newest.can_be_hastened:
-            is_bot = self._is_bots(present)
-            self.put_deployment(newest, preview.approve(newest, self._now, is_bot=is_bot))
+            by_bot = self._is_by_bot(present)
+            self.put_deployment(newest, preview.approve(newest, self._now, is_bot=by_bot))
             verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
             why = f"commit {newest.sha} {verb} by {self._who}"
             self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
@@ -114,16 +116,16 @@ class Change:
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
-        is_bot, is_asked_for = self._is_bots(present), trigger in preview.ASKED_FOR
+        by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
         new = self._tx.add_deployment(
             present,
             step=step,
             trigger=trigger,
             actor=self._who,
             now=self._now,
-            is_bot=is_bot,
-            check_only=is_bot and self._policy.check_only_bots and not is_asked_for,
-            ready_at=self._ready_at(present, is_bot) if approved and not is_asked_for else None,
+            is_bot=by_bot,
+            check_only=by_bot and self._policy.check_only_bots and not is_asked_for,
+            ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
         )
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
@@ -131,18 +133,18 @@ class Change:
         self.release_if_done(present.id)
         self.plan_again = True
 
-    def _is_bots(self, present: Preview) -> bool:
+    def _is_by_bot(self, present: Preview) -> bool:
         """True when no person has a hand in it: neither in the merge request nor in what is done now."""
-        return self._policy.is_bot(present.author) and self._policy.is_bot(self._who)
+        return all(is_bot(name, self._policy.bots) for name in (present.author, self._who))
 
-    def _ready_at(self, present: Preview, is_bot: bool) -> float | None:
+    def _ready_at(self, present: Preview, by_bot: bool) -> float | None:
         """When what has just been pushed may be built; None: at once."""
         earlier = [
             quiet.Push(d.created_at, was_built=State.BUILDING in (d.entered or {}))
             for d in self._tx.deployments_of(present.id)
             if d.trigger not in preview.ASKED_FOR
         ]
-        return quiet.ready_at(self._now, earlier, is_bot=is_bot, quiet=self._policy.quiet)
+        return quiet.ready_at(self._now, earlier, is_bot=by_bot, quiet=self._policy.quiet)
 
     def stop(self, present: Preview, why: str) -> None:
         """Take everything of the preview down."""
@@ -413,7 +415,10 @@ class Change:
             paused=switches.paused_projects,
             kept={kept.id for kept in self._tx.kept(self._now)},
         )
-        for decision in scheduler.plan(snapshot, limits, self._now):
+        decisions = scheduler.plan(snapshot, limits, self._now)
+        if decisions:
+            self._tx.mark_queue(self._now + _QUEUE_SECONDS)
+        for decision in decisions:
             match decision:
                 case scheduler.Start(deployment_id, account_id):
                     waiting = deployments[deployment_id]

@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, TryLater
-from orchestrator.gitlab import GitLabError, Missing, NotPermitted
-from orchestrator.records import Due, Kind
+from orchestrator.gitlab import GitLabBusy, GitLabError, Missing, NotPermitted
+from orchestrator.records import Due, Kind, Project
 from orchestrator.toolforge import Gone, NotAllowed
 
 #: Doubled separators map to another image project on Toolforge, and such tools cannot be built.
@@ -35,7 +35,8 @@ def connect_project(
         raise BadInput(f"GitLab knows no project '{path}', or the token cannot see it.") from None
     except NotPermitted as error:
         raise BadInput(
-            f"The GitLab token may not connect '{path}' (it needs scope api and the Maintainer role): {error}"
+            f"The GitLab token may not connect '{path}'. It needs the scope api, and its user the Maintainer "
+            f"role in the project: make such a token, or have a Maintainer raise the role. ({error})"
         ) from None
     return _look_at(parts, own_id, open_iids, now)
 
@@ -62,16 +63,28 @@ def _change_secret(
         own_id = tx.put_project(gitlab_id=project_id, secret_digests=[digest, *old], now=now, **values)
     try:
         parts.gitlab.add_hook(project_id, f"{parts.settings.public_url}/webhook/gitlab", secret)
-    except GitLabError:
+    except GitLabError as error:
         with parts.store.write() as tx:
             if before is None:
                 tx.remove_project(own_id)
             else:
-                tx.put_project(gitlab_id=project_id, secret_digests=old, now=now)
+                # GitLab may have taken the new secret, where its answer was lost.
+                digests = [digest, *old] if isinstance(error, GitLabBusy) else old
+                tx.put_project(gitlab_id=project_id, now=now, **_as_before(before), secret_digests=digests)
         raise
     with parts.store.write() as tx:
         tx.put_project(gitlab_id=project_id, secret_digests=[digest], now=now)
     return own_id
+
+
+def _as_before(project: Project) -> dict[str, Any]:
+    """What the project was connected with."""
+    return {
+        "path": project.path,
+        "web_url": project.web_url,
+        "git_url": project.git_url,
+        "checks": [list(check) for check in project.checks],
+    }
 
 
 def _look_at(parts: Parts, project_id: int, iids: Sequence[int], now: float) -> list[Due]:

@@ -60,6 +60,8 @@ class Certificate:
     def check(self) -> None:
         """Raise :class:`BadInput` unless the key can be read and is the certificate's."""
         try:
+            for path in (self.cert, self.key):
+                path.open("rb").close()  # OpenSSL does not say which of them it cannot read
             # Without a password here OpenSSL would ask for an encrypted key's on the terminal, and wait.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.cert, self.key, password="")
         except ssl.SSLError:

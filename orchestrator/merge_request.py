@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,6 +36,16 @@ class MergeRequest:
     def is_from_project(self) -> bool:
         """True when the branch lies in the project itself, where only Developers and above can push."""
         return self.source_project_id == self.target_project_id
+
+
+#: GitLab's names for the users that belong to access tokens of projects and groups (GitLab's documentation,
+#: "Bot users for projects").
+_TOKEN_USER = re.compile(r"(project|group)_\d+_bot(_\w+)?", re.ASCII)
+
+
+def is_bot(username: str, named: Container[str] = ()) -> bool:
+    """True for GitLab's users of access tokens, and for those that are `named`."""
+    return username in named or _TOKEN_USER.fullmatch(username) is not None
 
 
 class Verb(StrEnum):

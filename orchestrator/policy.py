@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from orchestrator.progress import Patience
 from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
-
-#: How GitLab names the user that it makes for an access token of a project or a group.
-_TOKEN_BOT = re.compile(r"(?:project|group)_[0-9]+_bot[0-9a-z_]*")
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,3 @@ class Policy:
     kept_per_project: int = 2
     #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True
-
-    def is_bot(self, username: str) -> bool:
-        """True for the users that no person is behind."""
-        return username in self.bots or _TOKEN_BOT.fullmatch(username) is not None

@@ -7,6 +7,7 @@ always gives the same report.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ class Subject:
     position: int | None
     #: Image bytes before and after the last cleaning, None when it is not over (or never began).
     receipt: tuple[int, int] | None
+    #: When the verdict on one that waits is expected, in seconds since the epoch; None: it cannot be told.
+    expected_at: float | None = None
     #: There is an account that could be had sooner or later.
     pool_is_usable: bool = True
     #: The account is being cleaned.
@@ -174,7 +177,7 @@ def _description(subject: Subject, deployment: Deployment) -> str:
         case State.FAILED if deployment.failure:
             return f"{deployment.failure.stage} failed: {deployment.failure.summary}"
         case State.STOPPED if deployment.check_only:
-            return "Builds, starts and answers on Toolforge; only checked, comment /preview to look at it"
+            return "Builds, starts and answers on Toolforge"
         case State.STOPPED:
             return "Builds, starts and answers on Toolforge; taken down since"
         case State.SUPERSEDED:
@@ -186,7 +189,15 @@ def _description(subject: Subject, deployment: Deployment) -> str:
 
 
 def _place_in_queue(subject: Subject) -> str:
-    return "" if subject.position is None else f" (number {subject.position} in the queue)"
+    if subject.position is None:
+        return ""
+    expected = "" if subject.expected_at is None else f", a verdict at about {_about(subject.expected_at)}"
+    return f" (number {subject.position} in the queue{expected})"
+
+
+def _about(moment: float) -> str:
+    """A time of arrival in steps of five minutes, so that the note does not change with every second."""
+    return f"{datetime.fromtimestamp(math.ceil(moment / 300) * 300, UTC):%H:%M} UTC"
 
 
 # --- the note -----------------------------------------------------------------------------------------
@@ -203,7 +214,11 @@ _HEADLINES: Mapping[State, str] = {
     State.CANCELLED: "\u23f9\ufe0f Preview was cancelled",
     State.REFUSED: "\u2796 No preview",
 }
-_CHECKED = "\u2705 It builds, starts and answers"
+
+
+def _headline(newest: Deployment) -> str:
+    is_checked = newest.check_only and newest.state is State.STOPPED
+    return "\u2705 Preview was checked" if is_checked else _HEADLINES[newest.state]
 
 
 def note(subject: Subject) -> str:
@@ -211,8 +226,7 @@ def note(subject: Subject) -> str:
     if not subject.deployments:
         return f"{marker(subject.preview)}\n### No preview yet\n"
     newest = subject.deployments[0]
-    headline = _CHECKED if newest.state is State.STOPPED and newest.check_only else _HEADLINES[newest.state]
-    parts = [marker(subject.preview), f"### {headline}", _lead(subject, newest)]
+    parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
     if newest.failure:
         parts += _failure(newest)
     if newest.checks:
@@ -275,13 +289,13 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             return "the image is built; its web process is being started."
         case State.CHECKING:
             return "its web process runs and is being checked."
-        case State.FAILED if newest.failure:
-            return f"the {newest.failure.stage} stage failed."
         case State.STOPPED if newest.check_only:
             return (
-                "it was only checked, as changes by bots are, and taken down again. "
-                "Comment `/preview` for a preview to look at."
+                "builds, starts and answers. It was only checked; a Developer's comment `/preview` brings a "
+                "preview to look at."
             )
+        case State.FAILED if newest.failure:
+            return f"the {newest.failure.stage} stage failed."
         case _:
             return f"{one_line(subject.preview.stop_reason or newest.state)}."
 

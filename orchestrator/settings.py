@@ -103,12 +103,12 @@ class Settings(BaseSettings):
     )
     bots: Annotated[list[str], NoDecode] = Field(
         [],
-        description="User names of bots, such as `renovate-bot`, with commas between them; "
-        "the users of GitLab's access tokens are known anyhow.",
+        description="User names of bots, with commas between them; those of GitLab's access tokens are "
+        "known. People go first.",
     )
     check_only_bots: bool = Field(
         Policy.check_only_bots,
-        description="Whether what bots push is only checked, and not kept up for review.",
+        description="Whether bots' merge requests are checked only; `/preview` then brings one to look at.",
     )
     quiet_seconds: float = Field(
         Quiet.people_seconds,

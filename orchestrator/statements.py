@@ -189,6 +189,19 @@ MARK_REPORT = (
         version=t.report_state.c.version + 1,
     )
 )
+#: Tell everybody who waits of the queue at ``at``, unless they are told something before.
+MARK_QUEUE = (
+    update(t.report_state)
+    .where(
+        t.report_state.c.due_at.is_(None),
+        t.report_state.c.preview_id.in_(
+            select(t.deployment.c.preview_id).where(
+                t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT
+            )
+        ),
+    )
+    .values(due_at=bindparam("at"), version=t.report_state.c.version + 1)
+)
 TOLD = select(t.report_state).where(t.report_state.c.preview_id == bindparam("preview_id"))
 
 

@@ -578,6 +578,10 @@ class Tx:
         self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
         return Due(Kind.REPORT, preview_id, at)
 
+    def mark_queue(self, at: float) -> None:
+        """The queue has moved: tell it to all who wait at `at`, unless they are told something before."""
+        self._connection.execute(sql.MARK_QUEUE, {"at": at})
+
     def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
         """What GitLab was last told, the version of what it should be told, and failed tries so far."""
         row = self._one(sql.TOLD, {"preview_id": preview_id}, f"report {preview_id}")

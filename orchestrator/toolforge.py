@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,13 +101,17 @@ _ANSWER_BYTES = 32 * 2**20
 _REPEAT_SECONDS = 10.0
 _CHUNK_BYTES = 4096
 _JITTER = random.SystemRandom()
-#: TLS failures by which the other side says that it does not accept our certificate.
+#: OpenSSL's reasons by which the other side says that it does not accept our certificate. With TLS 1.3 they
+#: come when we have begun to send already, and a reset that follows can take them back: then nothing tells a
+#: refusal from a lost connection, and it is called the latter.
 _CERTIFICATE_ALERT = re.compile(
-    r"alert (bad certificate|certificate|unknown ca|unsupported certificate|access denied)", re.IGNORECASE
+    r"ALERT_(BAD_CERTIFICATE|CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE|ACCESS_DENIED)"
 )
 #: Failures before anything was sent.
-_NOT_SENT = re.compile(
-    r"NewConnectionError|NameResolutionError|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER"
+_NOT_SENT = (
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.NewConnectionError,
+    ssl.SSLCertVerificationError,
 )
 
 
@@ -241,8 +246,9 @@ class Toolforge:
 
 
 def _close_all(shelf: _Shelf) -> None:
-    while shelf.idle:
-        shelf.idle.pop().close()
+    with suppress(IndexError):
+        while True:  # and not while there are some: another thread may take the last one in between
+            shelf.idle.pop().close()
 
 
 class AccountClient:
@@ -456,15 +462,25 @@ def _errors_named(method: str) -> Iterator[None]:
     """Turns what requests and urllib3 raise within the block into named errors, without their texts."""
     try:
         yield
-    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-        # requests' own errors are OSErrors, and what it lets through of others' are mostly ValueErrors.
+    except (OSError, ValueError, OverflowError, urllib3.exceptions.HTTPError) as error:
+        # requests' own errors are OSErrors, and what it lets through of others' are mostly ValueErrors;
+        # http.client takes any number for the size of a chunk.
         raise _named(method, error) from None
 
 
 def _named(method: str, error: Exception) -> ToolforgeError:
-    if _CERTIFICATE_ALERT.search(repr(error)):
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLError) and _CERTIFICATE_ALERT.search(cause.reason or ""):
         return NotAllowed("the gateway refused the account's certificate")
-    if isinstance(error, requests.ConnectTimeout) or _NOT_SENT.search(repr(error)):
+    if isinstance(cause, _NOT_SENT):
         return Unreachable(f"Toolforge cannot be reached: {type(error).__name__}")
     kind = Unreachable if method == "GET" else AnswerLost
     return kind(f"Toolforge's answer did not arrive: {type(error).__name__}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What requests and urllib3 have wrapped; its text may be the other side's, so only its type counts."""
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _innermost(inner)
+    return error

@@ -284,8 +284,10 @@ def _parsed(body: bytes) -> object:
 
 
 def warnings_in(answer: Mapping[str, Any]) -> list[str]:
-    """What an API warns of in an answer: deprecations, a store that is nearly full."""
-    words = [_text(word)[:500] for word in _list(_mapping(answer.get("messages")).get("warning"))]
+    """What an API warns of in an answer (deprecations, a store that is nearly full), a line each."""
+    words = [
+        " ".join(_text(word).split())[:500] for word in _list(_mapping(answer.get("messages")).get("warning"))
+    ]
     return [word for word in words if word]
 
 

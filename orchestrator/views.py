@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import scheduler
+from orchestrator.forecast import Turn, forecast
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State
+from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Event, Preview, Project
 from orchestrator.report import Subject
-from orchestrator.scheduler import Limits
+from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Store, Tx
 from orchestrator.switches import Stop, Switch
+
+#: Of a longer queue, pages show the first.
+_QUEUE_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class SwitchView:
 
 
 @dataclass(frozen=True)
+class Waiter:
+    """Somebody in the queue."""
+
+    project: Project
+    preview: Preview
+    turn: Turn
+
+
+@dataclass(frozen=True)
 class Overview:
     """The pool, the queue and the newest previews."""
 
@@ -54,7 +67,8 @@ class Overview:
     previews: Sequence[PreviewView]
     builds: int
     ceiling: int
-    queue: int
+    #: Those that wait for an account or a build slot, the next first.
+    queue: Sequence[Waiter]
     switches: Sequence[SwitchView] = ()
 
 
@@ -75,7 +89,7 @@ class Views:
         """Our page about a preview."""
         return f"{self._public_url}/{project.path}/-/{iid}"
 
-    def overview(self) -> Overview:
+    def overview(self, now: float) -> Overview:
         """All that the first page shows."""
         with self._store.read() as tx:
             projects = {project.id: project for project in tx.projects()}
@@ -86,7 +100,7 @@ class Views:
                 previews=[self._view(tx, projects[p.project_id], p, limit=1) for p in tx.previews(limit=50)],
                 builds=sum(deployment.holds_build_slot for deployment, _ in going),
                 ceiling=kept["builds"] if kept else self._limits.max_concurrent_builds,
-                queue=sum(deployment.state is State.QUEUED for deployment, _ in going),
+                queue=self._queue(tx, going, projects, now),
                 switches=[self._switch(switch, projects) for switch in tx.switches().on],
             )
 
@@ -109,6 +123,21 @@ class Views:
         what = "everything is paused" if switch.stop is Stop.PAUSE else "builds are frozen"
         return SwitchView(what, resume, switch)
 
+    def _queue(
+        self,
+        tx: Tx,
+        going: Sequence[tuple[Deployment, int]],
+        projects: Mapping[int, Project],
+        now: float,
+    ) -> list[Waiter]:
+        turns = self._turns(tx, now)
+        waiting = [(d, project_id) for d, project_id in going if d.id in turns]
+        waiting.sort(key=lambda pair: turns[pair[0].id].position)
+        return [
+            Waiter(projects[project_id], tx.preview(d.preview_id), turns[d.id])
+            for d, project_id in waiting[:_QUEUE_SHOWN]
+        ]
+
     def preview(self, project_path: str, iid: int) -> PreviewView | None:
         """One preview, with its timeline."""
         if not 0 < iid < 2**31:
@@ -130,6 +159,8 @@ class Views:
             project = tx.project(present.project_id)
             view = self._view(tx, project, present)
             lease = tx.last_lease(preview_id)
+            waits = view.newest is not None and view.newest.step is Step.AWAIT_SLOT
+            turn = self._turns(tx, now).get(view.newest.id) if view.newest and waits else None
             is_over = lease is not None and lease.ended_at is not None and lease.bytes_after is not None
             return project, Subject(
                 preview=present,
@@ -137,7 +168,8 @@ class Views:
                 address=view.address,
                 page_url=self.page_url(project, present.iid),
                 account=view.account.name if view.account else None,
-                position=self._position(tx, view, now),
+                position=turn.position if turn else None,
+                expected_at=turn.verdict_at if turn else None,
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
                 pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
@@ -179,12 +211,12 @@ class Views:
         waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
         return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
 
-    def _position(self, tx: Tx, view: PreviewView, now: float) -> int | None:
-        if view.newest is None or view.newest.state is not State.QUEUED:
-            return None
-        going = tx.unsettled()
-        limits = replace(self._limits, weights={project.id: project.weight for project in tx.projects()})
-        paused = tx.switches().paused_projects
-        snapshot = scheduler.take_snapshot(going, tx.accounts(), None, now=now, paused=paused)
-        order = [waiting.deployment_id for waiting in scheduler.turns(snapshot, limits, now)]
-        return order.index(view.newest.id) + 1 if view.newest.id in order else None
+    def _turns(self, tx: Tx, now: float) -> Mapping[int, Turn]:
+        """What each waiting deployment can expect, by its id."""
+        going, accounts, projects = tx.unsettled(), tx.accounts(), tx.projects()
+        kept = tx.switch("ceiling")
+        limits = replace(self._limits, weights={project.id: project.weight for project in projects})
+        seconds = {p.id: p.build_seconds for p in projects if p.build_seconds is not None}
+        ceiling, paused = Ceiling(**kept) if kept else None, tx.switches().paused_projects
+        snapshot = scheduler.take_snapshot(going, accounts, ceiling, now=now, paused=paused)
+        return forecast(snapshot, going, accounts, seconds, limits, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, abort, current_app, render_template
@@ -27,7 +28,7 @@ def without_controls(text: str) -> str:
 @blueprint.get("/")
 def overview() -> str:
     """The pool, the queue and the newest previews."""
-    return render_template("overview.html", overview=parts_of(current_app).views.overview())
+    return render_template("overview.html", overview=parts_of(current_app).views.overview(time.time()))
 
 
 @blueprint.get("/<path:project>/-/<int:iid>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from sqlalchemy import select
 
 from deploy.cli import cli
 from deploy.local.gitlab import LocalGitLab
-from deploy.local.seed import Seeder
+from deploy.local.seed import DEVELOPER, MAINTAINER, REPORTER, Project, Seeder
 from deploy.local.toolforge import LocalToolforge
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
 from orchestrator.settings import PREFIX, Settings, load_settings
+from tests.orchestrator.scripted import Scripted
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,72 @@ def test_a_project_that_gitlab_does_not_know_is_refused(command: CommandLine) ->
 
 def test_a_token_that_gitlab_refuses_is_told(command: CommandLine) -> None:
     words = command.refuses("project", "add", "tools/x", TOOLFORGE_PREVIEW_GITLAB_TOKEN="wrong-token")
-    assert "scope api and the Maintainer role" in words
+    assert "scope api" in words
     assert "wrong-token" not in words
+
+
+def a_token(seeder: Seeder, name: str, *, scopes: list[str], level: int, project: Project) -> str:
+    """A token of a new user with a role in one project."""
+    email = f"{name}@tools.example"
+    user = seeder.api("POST", "/users", username=name, name=name, email=email)["id"]
+    seeder.api("POST", f"/projects/{project.id}/members", user_id=user, access_level=level)
+    path = f"/users/{user}/personal_access_tokens"
+    return str(seeder.api("POST", path, name="weak", scopes=scopes)["token"])
+
+
+#: A missing scope, and a role that may not make webhooks.
+TOO_WEAK = [
+    (["read_api"], MAINTAINER),
+    (["read_user"], MAINTAINER),
+    (["api"], DEVELOPER),
+    (["api"], REPORTER),
+]
+
+
+@pytest.mark.parametrize(("scopes", "level"), TOO_WEAK)
+def test_a_token_that_is_too_weak_is_told_what_it_needs_and_connects_nothing(
+    command: CommandLine, seeder: Seeder, scopes: list[str], level: int
+) -> None:
+    project = seeder.project(f"weak-{scopes[0]}-{level}")
+    token = a_token(seeder, f"new-{scopes[0]}-{level}", scopes=scopes, level=level, project=project)
+    words = command.refuses("project", "add", project.path, TOOLFORGE_PREVIEW_GITLAB_TOKEN=token)
+    assert f"The GitLab token may not connect '{project.path}'" in words
+    assert "needs the scope api, and its user the Maintainer role" in words
+    assert "make such a token" in words
+    assert token not in words
+    assert seeder.api("GET", f"/projects/{project.id}/hooks") == []
+
+
+@pytest.mark.parametrize(("scopes", "level"), TOO_WEAK)
+def test_a_token_that_is_too_weak_changes_nothing_of_a_project_that_is_connected(
+    command: CommandLine, seeder: Seeder, scopes: list[str], level: int
+) -> None:
+    project = seeder.project(f"strong-{scopes[0]}-{level}")
+    assert command("project", "add", project.path, "--check", "/=200").code == 0
+    hooks = seeder.api("GET", f"/projects/{project.id}/hooks")
+    token = a_token(seeder, f"old-{scopes[0]}-{level}", scopes=scopes, level=level, project=project)
+    command.refuses(
+        "project", "add", project.path, "--check", "/new=204", TOOLFORGE_PREVIEW_GITLAB_TOKEN=token
+    )
+    assert seeder.api("GET", f"/projects/{project.id}/hooks") == hooks
+
+
+def test_a_webhook_that_may_have_got_its_new_secret_is_still_believed(
+    command: CommandLine, gitlab: LocalGitLab, seeder: Seeder
+) -> None:
+    project = seeder.project("answer-lost")
+    seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+    with Scripted() as receiver:
+        here = {"TOOLFORGE_PREVIEW_PUBLIC_URL": receiver.url}
+        assert command("project", "add", project.path, **here).code == 0
+        gitlab.faults.add("PUT /projects/:id/hooks/:hook_id", "lost")
+        assert command("project", "add", project.path, **here).code == 2
+        (hook,) = seeder.api("GET", f"/projects/{project.id}/hooks")
+        seeder.api("POST", f"/projects/{project.id}/hooks/{hook['id']}/test/push_events")
+        ((_, _, headers, _),) = receiver.asked
+    with command.parts.store.read() as tx:
+        (connected,) = tx.projects()
+    assert hashlib.sha256(headers["X-Gitlab-Token"].encode()).hexdigest() in connected.secret_digests
 
 
 def test_a_gitlab_that_is_away_is_told(command: CommandLine) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -28,19 +30,26 @@ def writes(*pieces: bytes, pause: float = 0.0) -> Behaviour:
 
 
 class RawGateway:
-    """Reads one request a connection, then does what `behave` says. `open_connections` counts."""
+    """Reads one request a connection, then does what `behave` says. `open_connections` counts.
+
+    With `resets` it does neither, and throws each connection away once the handshake is done.
+    """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.behave: Behaviour = writes()
+        self.resets = False
         self.requests: list[bytes] = []
         self.open_connections = 0
         outer = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                with suppress(OSError), context.wrap_socket(self.request, server_side=True) as connection:
+                with suppress(OSError), _accepted(context, self.request) as connection:
                     outer.open_connections += 1
                     try:
+                        if outer.resets:
+                            _reset(connection)
+                            return
                         outer.requests.append(_request(connection))
                         outer.behave(connection)
                     finally:
@@ -66,6 +75,28 @@ class RawGateway:
     def is_left(self) -> bool:
         """Wait until nobody is connected any more."""
         return bool(until(lambda: self.open_connections == 0))
+
+
+def _accepted(context: ssl.SSLContext, plain: socket.socket) -> ssl.SSLSocket:
+    connection = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+    try:
+        connection.do_handshake()
+    except OSError:
+        with connection, suppress(OSError):
+            # As nginx does: closing with something unread would reset the connection, and could take back
+            # the alert that says why.
+            connection.settimeout(5.0)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+        raise
+    return connection
+
+
+def _reset(connection: ssl.SSLSocket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # Not `with`, which would say goodbye.
+    socket.socket(fileno=connection.detach()).close()
 
 
 def _request(connection: ssl.SSLSocket) -> bytes:

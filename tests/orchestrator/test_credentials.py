@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 
-from orchestrator.credentials import find_certificate
+from orchestrator.credentials import expires_soon, find_certificate
 from orchestrator.errors import BadInput
 
 NAMES = ("SOME_ACCOUNT_CRT", "SOME_ACCOUNT_KEY")
@@ -98,6 +100,42 @@ def test_replaced_files_have_another_fingerprint(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, pem: Mapping[str, Path]) -> None:
     missing = str(tmp_path / "nothing.key")
     assert missing in refusal({"cert": str(pem["cert"]), "key": missing})
+
+
+@pytest.mark.parametrize("which", ["cert", "key"])
+def test_a_file_that_cannot_be_read_is_named_by_the_check(
+    tmp_path: Path, pem: Mapping[str, Path], which: str
+) -> None:
+    # A folder cannot be read by anybody, root included.
+    given = {name: str(path) for name, path in pem.items()} | {which: str(tmp_path)}
+    with pytest.raises(BadInput, match=re.escape(str(tmp_path))):
+        find_certificate("dev-1", given).check()
+
+
+def test_the_key_of_another_certificate_is_refused_by_the_check(
+    tmp_path: Path, pem: Mapping[str, Path]
+) -> None:
+    other = tmp_path / "other.key"
+    trustme.CA().issue_cert("dev-1").private_key_pem.write_to_path(str(other))
+    with pytest.raises(BadInput, match="holds no key"):
+        find_certificate("dev-1", {"cert": str(pem["cert"]), "key": str(other)}).check()
+
+
+def test_the_end_of_a_certificate_is_read_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    end = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    issued = trustme.CA().issue_cert("dev-1", not_after=end)
+    cert, none = tmp_path / "client.crt", tmp_path / "none.crt"
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    none.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert find_certificate("dev-1", {"cert": str(cert), "key": "/none"}).not_after() == end.timestamp()
+    with pytest.raises(BadInput, match="holds no certificate"):
+        find_certificate("dev-1", {"cert": str(none), "key": "/none"}).not_after()
+
+
+@pytest.mark.parametrize(("days", "is_soon"), [(15, False), (14, True), (1, True), (-1, True)])
+def test_two_weeks_are_soon(days: int, is_soon: bool) -> None:
+    now = 1_900_000_000.0
+    assert expires_soon(now + days * 86400.0, now) is is_soon
 
 
 def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ _CLEANINGS: list[CleaningOutcome] = [
     out.CleaningFailed("HTTP 403", refused=True),
 ]
 _IIDS = st.integers(1, 4)
+#: Two of them are a bot's, which wants a verdict alone; a Developer's comment makes a preview of one.
+_AUTHORS = {1: "bob", 2: "project_77_bot_1", 3: "project_77_bot_1", 4: "mallory"}
 _LIMITS = Limits(max_concurrent_builds=2, min_live_seconds=300.0)
 
 
@@ -97,7 +99,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(iid=_IIDS, sha=st.sampled_from([A, B, C]))
     def push(self, iid: int, sha: str) -> None:
         self.heads[iid] = sha
-        self.world.sees(iid, sha, fork=iid == 4)
+        self.world.sees(iid, sha, fork=iid == 4, author=_AUTHORS[iid])
 
     @rule(iid=_IIDS, state=st.sampled_from(["closed", "merged"]))
     def close(self, iid: int, state: str) -> None:
@@ -178,8 +180,14 @@ class Interleavings(RuleBasedStateMachine):
             own = {(account.id, account.preview_id)}
             others = {pair for pair in using if pair[0] == account.id} - own
             with self.world.store.read() as tx:
-                current = [d for d, _ in tx.unsettled() if (d.account_id, d.preview_id) in others]
-                assert not any(tx.lease_is_current(d) for d in current)
+                current = [
+                    d
+                    for d, _ in tx.unsettled()
+                    if (d.account_id, d.preview_id) in others and tx.lease_is_current(d)
+                ]
+            assert not current or account.shared
+            assert all(d.check_only for d in current), "only those that want a verdict alone share an account"
+            assert sum(d.is_at_the_address for d in current) <= 1
 
     @invariant()
     def nothing_of_an_untrusted_commit_runs_without_an_approval_of_that_commit(self) -> None:

@@ -476,3 +476,156 @@ def test_a_cleaning_that_gets_nowhere_is_shown(world: World) -> None:
         world.cleaning(1, out.CleaningGoesOn("1 builds"))
     assert world.account().state is AccountState.QUARANTINED
     assert "1 builds" in world.account().reason
+
+
+# --- what only wants a verdict ------------------------------------------------------------------------
+
+BOT = "project_77_bot_5f3e"
+
+
+@pytest.fixture
+def shared(any_parts: Parts) -> World:
+    """Two bots' merge requests that are being built on the one account."""
+    world = World(any_parts, limits=Limits(max_concurrent_builds=4))
+    for iid in (1, 2):
+        world.sees(iid, author=BOT)
+        world.step(out.BuildStarted(f"build-{iid}"), iid)
+    return world
+
+
+def built(world: World, iid: int, *, store: int | None = None) -> Step:
+    return world.step(out.BuildSucceeded(f"image-{iid}", bytes_used=store, bytes_limit=1000), iid).step
+
+
+def test_bots_share_an_account_and_take_turns_at_its_address(shared: World) -> None:
+    assert shared.account().shared
+    assert shared.deployment(1).account_id == shared.deployment(2).account_id == 1
+    built(shared, 2)
+    assert shared.deployment(2).step is Step.PUBLISH
+    built(shared, 1)
+    assert shared.deployment(1).step is Step.AWAIT_PLACE
+    shared.steps(out.JobStarted(), out.JobReady(), PASSED, iid=2)
+    assert shared.deployment(1).step is Step.AWAIT_PLACE, "the job of the one before is still there"
+    shared.step(out.Tidied(), 2)
+    assert shared.deployment(1).step is Step.PUBLISH
+    assert shared.account().state is AccountState.LEASED
+    shared.steps(out.JobStarted(), out.JobReady(), PASSED, out.Tidied(), iid=1)
+    assert [shared.states(iid) for iid in (1, 2)] == [["stopped"], ["stopped"]]
+    account = shared.account()
+    assert (account.state, account.shared) == (AccountState.CLEANING, False)
+    shared.cleaning(1, out.Cleaned(5, 0))
+    with shared.store.read() as tx:
+        for iid in (1, 2):
+            lease = tx.last_lease(shared.preview(iid).id)
+            assert lease is not None
+            assert (lease.bytes_before, lease.bytes_after) == (5, 0)
+
+
+def test_a_person_is_not_put_on_a_shared_account_nor_kept_waiting_by_more_of_them(shared: World) -> None:
+    shared.sees(3)
+    assert shared.states(3) == ["queued"]
+    shared.sees(4, author=BOT)
+    assert shared.states(4) == ["queued"], "the account is to be empty soon: somebody waits for it"
+
+
+def test_a_bot_that_is_closed_in_the_queue_for_the_address_leaves_the_others_alone(shared: World) -> None:
+    built(shared, 2)
+    built(shared, 1)
+    shared.sees(1, state="closed", author=BOT)
+    shared.step(out.Tidied(), 1)
+    assert shared.states(1) == ["cancelled"]
+    assert shared.account().shared
+    shared.steps(out.JobStarted(), out.JobReady(), PASSED, out.Tidied(), iid=2)
+    assert shared.states(2) == ["stopped"]
+    assert shared.account().state is AccountState.CLEANING
+
+
+def test_a_shared_account_that_is_refused_sends_all_back_to_the_queue(shared: World) -> None:
+    shared.step(out.AccountUnusable("HTTP 403"), 1)
+    assert shared.account().state is AccountState.QUARANTINED
+    shared.step(out.BuildGoesOn(), 2)
+    assert [shared.states(iid) for iid in (1, 2)] == [["queued"], ["queued"]]
+
+
+def test_a_developer_gets_a_preview_to_look_at_from_a_bots_merge_request(any_parts: Parts) -> None:
+    world = World(any_parts, limits=Limits(max_concurrent_builds=4))
+    world.sees(1, author=BOT)
+    assert world.deployment(1).check_only
+    assert world.comments(Verb.PREVIEW, 1)
+    assert world.states(1) == ["superseded", "queued"]
+    assert not world.deployment(1).check_only
+
+
+def test_a_person_who_pushes_to_a_bots_merge_request_is_no_bot(world: World) -> None:
+    world.sees(1, author="bob")
+    assert not world.deployment().is_bot
+
+
+# --- what builds take ---------------------------------------------------------------------------------
+
+
+def test_sizes_and_times_are_kept_for_the_next_build(world: World) -> None:
+    world.sees()
+    world.step(out.BuildStarted("b"))
+    world.later(50)
+    built(world, 1, store=400)
+    with world.store.read() as tx:
+        project = tx.project(world.project_id)
+    assert project.image_bytes == world.deployment().image_bytes == 400
+    assert project.build_seconds is not None
+    assert project.build_seconds >= 50
+    assert (world.account().bytes_used, world.account().bytes_limit) == (400, 1000)
+
+
+def test_an_account_is_cleaned_first_when_the_next_image_does_not_fit(world: World) -> None:
+    world.sees()
+    world.step(out.BuildStarted("b"))
+    built(world, 1, store=600)
+    world.steps(out.JobStarted(), out.JobReady(), PASSED)
+    assert world.states() == ["live"]
+    world.sees(sha=B)
+    assert world.states() == ["stopped", "queued"]
+    assert world.account().state is AccountState.CLEANING
+    world.cleaning(1, out.Cleaned(600, 0))
+    assert world.states() == ["stopped", "building"]
+
+
+def test_what_fits_nowhere_is_refused_with_advice_and_tried_when_asked_for(world: World) -> None:
+    world.sees()
+    world.step(out.BuildStarted("b"))
+    built(world, 1, store=800)
+    world.sees(state="closed")
+    world.step(out.Tidied())
+    world.cleaning(1, out.Cleaned(800, 0))
+    with world.store.write() as tx:
+        tx.put_store_use(1, 0, 500)
+    world.sees(2)
+    refused = world.deployment(2)
+    assert refused.state is State.FAILED
+    assert refused.failure is not None
+    assert "the largest image store" in refused.failure.summary
+    assert world.account().state is AccountState.FREE
+    assert world.comments(Verb.PREVIEW, 2)
+    assert world.states(2) == ["failed", "building"]
+
+
+def test_an_image_of_the_same_files_is_found_while_its_account_has_it(world: World) -> None:
+    world.sees()
+    world.step(out.BuildStarted("b", tree="t1"))
+    built(world, 1)
+    first = world.deployment()
+    with world.store.read() as tx:
+        same_files = replace(first, sha=B)
+        assert tx.reusable_image(same_files, world.project_id, "t1") == "image-1"
+        assert tx.reusable_image(same_files, world.project_id, "t2") is None
+        assert tx.reusable_image(first, world.project_id, "") == "image-1"
+        assert tx.reusable_image(replace(first, fence=99), world.project_id, "t1") is None
+        assert tx.reusable_image(first, 12345, "t1") is None
+
+
+def test_a_reused_image_needs_no_build(world: World) -> None:
+    world.sees()
+    world.goes_live()
+    world.sees(sha=B)
+    reused = world.step(out.BuildReused("image-1", "t1"))
+    assert (reused.state, reused.step, reused.image) == (State.STARTING, Step.START_CANDIDATE, "image-1")

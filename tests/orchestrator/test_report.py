@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -115,8 +116,15 @@ def test_a_commit_that_waits_for_approval_says_what_a_developer_has_to_do() -> N
 
 def test_a_place_in_the_queue_is_told() -> None:
     subject = a_subject(a_deployment(), position=3)
-    assert "number 3 in the queue" in desired(subject).statuses[0].description
-    assert "number 3 in the queue" in note(subject)
+    assert "(number 3 in the queue)" in desired(subject).statuses[0].description
+    assert "(number 3 in the queue)" in note(subject)
+
+
+def test_a_time_of_arrival_is_told_in_steps_of_five_minutes() -> None:
+    noon = datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp()
+    for moment in (noon - 299, noon - 1, noon):
+        subject = a_subject(a_deployment(), position=3, expected_at=moment)
+        assert "number 3 in the queue, a verdict at about 12:00 UTC" in note(subject)
 
 
 def test_a_pool_without_a_usable_account_is_told() -> None:

@@ -264,7 +264,7 @@ def test_switches_are_listed_with_who_and_why_and_logged(world: World) -> None:
     )
     assert frozen.switch.at == began
     assert paused.what == "project group/tool is paused"
-    assert [view.what for view in world.views.overview().switches] == [frozen.what, paused.what]
+    assert [view.what for view in world.views.overview(world.now).switches] == [frozen.what, paused.what]
     world.lifecycle.resume("omar", world.now)
     assert [view.what for view in world.views.switches()] == [paused.what]
     assert [(e.before, e.after, e.who, e.why) for e in world.views.history("switch")] == [

@@ -8,6 +8,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.credentials import find_certificate
 from orchestrator.errors import BadInput, TryLater
 from orchestrator.toolforge import (
     AccountClient,
@@ -530,3 +532,36 @@ def test_a_renewed_certificate_gets_a_client_of_its_own(
     with toolforge.account("dev-1", credentials) as after:
         assert after is not before
     toolforge.close()
+
+
+# --- what operators are told ----------------------------------------------------------------------------
+
+
+def opened_once(gateway: Scripted, authority: Authority, days: float, *, times: int = 1) -> None:
+    """Use an account, `days` before its certificate ends."""
+    reference = authority.credentials
+    now = find_certificate("dev-1", reference).not_after() - days * 86400.0
+    toolforge = Toolforge(gateway.url, user_agent="tests", ca_file=authority.ca_file, clock=lambda: now)
+    for _ in range(times):
+        with toolforge.account("dev-1", reference) as account:
+            account.jobs()
+    toolforge.close()
+
+
+def test_a_certificate_that_ends_within_two_weeks_is_warned_of_once_a_day(
+    gateway: Scripted, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened_once(gateway, authority, days=15)
+    assert caplog.messages == []
+    opened_once(gateway, authority, days=13, times=3)
+    end = datetime.fromtimestamp(find_certificate("dev-1", authority.credentials).not_after(), UTC)
+    warning = f"Toolforge account dev-1: its certificate ends on {end:%Y-%m-%d}: renew it"
+    assert caplog.messages == [warning]
+
+
+def test_what_an_api_warns_of_is_logged_in_one_line_and_not_again_that_day(
+    gateway: Scripted, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.answer = Answer({"jobs": [], "messages": {"warning": ["This goes\nsoon.", "", None]}})
+    opened_once(gateway, authority, days=100, times=2)
+    assert caplog.messages == ["Toolforge account dev-1: This goes soon."]

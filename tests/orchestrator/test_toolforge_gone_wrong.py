@@ -90,6 +90,7 @@ def gateway(running_gateway: RawGateway) -> RawGateway:
     """A gateway that has not been asked anything."""
     assert running_gateway.is_left()
     running_gateway.behave = writes()
+    running_gateway.resets = False
     running_gateway.requests.clear()
     return running_gateway
 
@@ -167,7 +168,21 @@ _build = _some(
     parameters=_some(image_name=_words),
 )
 _limit = _some(name=_words, limit=_words, used=_words)
+_full = st.fixed_dictionaries(
+    {"name": st.just("Storage"), "used": st.sampled_from(["0B", "1.00Gi"]), "limit": _words | _json}
+)
 _categories = st.lists(_some(name=_words, items=st.lists(_limit, max_size=2)), max_size=2)
+#: A store as it is, with a name or an amount that may be anything.
+_store = st.fixed_dictionaries(
+    {
+        "categories": st.lists(
+            st.fixed_dictionaries({"items": st.lists(_limit | _full, min_size=1, max_size=2)}),
+            min_size=1,
+            max_size=2,
+        )
+    }
+)
+_messages = _some(warning=st.lists(_words, max_size=2), error=st.lists(_words, max_size=2))
 _body = _some(
     builds=st.lists(_build, max_size=2),
     build=_build,
@@ -180,7 +195,7 @@ _body = _some(
     data=_some(logs=st.lists(_some(message=_words), max_size=2)),
     status=_words,
     health=_some(status=_words),
-    messages=_some(warning=st.lists(_words, max_size=2), error=st.lists(_words, max_size=2)),
+    messages=_messages,
     error=st.lists(_words, max_size=2),
     detail=st.lists(_some(loc=_json, msg=_words), max_size=2),
     message=_words,
@@ -249,6 +264,50 @@ def test_any_bytes_become_a_named_error(
 ) -> None:
     gateway.behave = writes(data)
     outcome(call, account)
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+@pytest.mark.parametrize("size", ["f" * 400, f"-{'f' * 20}", "-1", "0x5", ""])
+def test_a_chunk_of_an_impossible_size_is_an_error(
+    gateway: RawGateway, account: AccountClient, call: str, size: str
+) -> None:
+    gateway.behave = writes(answer(size.encode() + b"\r\n{}\r\n", "Transfer-Encoding: chunked"))
+    assert isinstance(outcome(call, account), ToolforgeError)
+
+
+#: Where a call looks in its answer, and what is nearly right there.
+NEARLY_RIGHT: dict[str, dict[str, st.SearchStrategy[object]]] = {
+    "health": {"status": _words},
+    "start_build": {"new_build": _some(name=_words, resolved_ref=_words)},
+    "builds": {"builds": st.lists(_build, max_size=3)},
+    "build": {"build": _build},
+    "latest_build": {"build": _build},
+    "build_log": {"line": _words},
+    "store_use": {"quota": _store},
+    "put_job": {"job_changed": _json},
+    "jobs": {"jobs": st.lists(_job, max_size=3)},
+    "job": {"job": _job},
+    "job_log": {"data": _some(logs=st.lists(_some(message=_words), max_size=3))},
+    "job_quotas": {"quota": _some(categories=_categories)},
+    "job_images": {"images": st.lists(_some(shortname=_words, image=_words), max_size=3)},
+    "envvars": {"envvars": st.lists(_some(name=_words, value=_words), max_size=3)},
+}
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_what_is_nearly_right_is_read_as_far_as_it_can_be(
+    gateway: RawGateway, account: AccountClient, call: str
+) -> None:
+    seen: list[object] = []
+
+    @settings(_often, max_examples=40, derandomize=True, database=None)
+    @given(body=st.fixed_dictionaries(NEARLY_RIGHT.get(call, {}), optional={"messages": _messages}))
+    def is_typed_or_named(body: dict[str, object]) -> None:
+        gateway.behave = writes(answer(json.dumps(body).encode()))
+        seen.append(outcome(call, account))
+
+    is_typed_or_named()
+    assert any(not isinstance(one, ToolforgeError) for one in seen), "none was near enough"
 
 
 @pytest.mark.parametrize("call", sorted(CALLS))
@@ -347,6 +406,34 @@ def test_only_what_may_be_repeated_is_when_the_gateway_is_not_there(authority: A
             assert isinstance(outcome(call, account), Unreachable)
             assert (time.monotonic() - begun < 0.15) is (call in POSTS)
     toolforge.close()
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_a_reset_is_a_lost_connection_and_not_called_a_refusal(
+    gateway: RawGateway, account: AccountClient, call: str
+) -> None:
+    """While the request is sent or after it, in whichever words the system says so."""
+    gateway.resets = True
+    assert type(outcome(call, account)) is (AnswerLost if call in CHANGES else Unreachable)
+
+
+def test_a_reset_while_a_long_request_is_sent_is_a_lost_answer(
+    gateway: RawGateway, account: AccountClient
+) -> None:
+    gateway.resets = True
+    with pytest.raises(AnswerLost):
+        account.set_envvar("NAME", "v" * 2**24)
+
+
+@pytest.mark.parametrize(
+    "words", ["alert unknown ca", "SSLV3_ALERT_BAD_CERTIFICATE", "NewConnectionError", "WRONG_VERSION_NUMBER"]
+)
+def test_words_of_the_other_side_are_not_taken_for_ours(
+    gateway: RawGateway, account: AccountClient, words: str
+) -> None:
+    """The libraries put what they cannot read into their errors."""
+    gateway.behave = writes(words.encode() + b"\r\n\r\n")
+    assert type(outcome("start_build", account)) is AnswerLost
 
 
 def test_a_redirect_is_not_followed(gateway: RawGateway, account: AccountClient) -> None:
@@ -472,9 +559,10 @@ def test_a_certificate_that_the_gateway_does_not_accept_is_no_permission(
     context.verify_mode = ssl.CERT_REQUIRED
     context.maximum_version = newest
     good, bad = certificate(tmp_path / "good", ours), certificate(tmp_path / "bad", strangers)
+    waits = dataclasses.replace(HASTY, read=5.0)
     with RawGateway(context) as gateway:
         gateway.behave = writes(answer(b'{"jobs": []}'))
-        toolforge = Toolforge(gateway.url, user_agent="tests", ca_file=tmp_path / "ca.pem", waits=HASTY)
+        toolforge = Toolforge(gateway.url, user_agent="tests", ca_file=tmp_path / "ca.pem", waits=waits)
         with toolforge.account("dev-1", good) as account:
             assert account.jobs() == []
         with toolforge.account("dev-1", bad) as account, pytest.raises(NotAllowed) as caught:

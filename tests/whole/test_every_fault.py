@@ -467,7 +467,7 @@ def test_a_fault_ends_as_it_should(played: dict[str, Played], row: Row) -> None:
 
 def test_what_asked_for_less_got_less(stack: Stack, played: dict[str, Played]) -> None:
     assert played
-    assert stack.parts.views.overview().ceiling < _MOST_BUILDS
+    assert stack.parts.views.overview(time.time()).ceiling < _MOST_BUILDS
 
 
 def test_the_pool_comes_back_and_nothing_is_left_behind(stack: Stack, played: dict[str, Played]) -> None:

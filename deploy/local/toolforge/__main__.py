@@ -27,7 +27,7 @@ def _tools(context: click.Context, parameter: click.Parameter, value: str) -> tu
         return tuple(f"preview-dev-{number}" for number in range(1, int(value) + 1))
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
-        if not TOOL_NAME.match(name) or re.search(r"[-_]{2}", name):
+        if not TOOL_NAME.fullmatch(name) or re.search(r"[-_]{2}", name):
             raise click.BadParameter(f"{name!r}: lower-case letters, digits, single - and _ between them")
     if not names or len(set(names)) != len(names):
         raise click.BadParameter("name each tool once, and at least one")

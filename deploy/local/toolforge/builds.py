@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.toolforge.build_log import BuildLog, LogTooLong
 from deploy.local.toolforge.engine import BuildFailed, BuildTimedOut, Engine
 from deploy.local.toolforge.image_store import ImageStore
-from deploy.local.toolforge.model import Build, BuildStatus, Tool
+from deploy.local.toolforge.model import Build, BuildStatus, Tool, generated_name
 from deploy.local.toolforge.world import World
 
 LOGGER = logging.getLogger(__name__)
-#: Kubernetes' alphabet for generated names: no vowels, no look-alikes (contract 2.3, unverified).
-ID_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 PRUNED_AS_FAILED = frozenset(
     {BuildStatus.FAILURE, BuildStatus.TIMEOUT, BuildStatus.CANCELLED, BuildStatus.UNKNOWN}
 )
@@ -85,8 +82,7 @@ class Builds:
     def new_id(self, tool: Tool) -> str:
         """A name as Kubernetes generates them."""
         while True:
-            suffix = "".join(random.choices(ID_ALPHABET, k=5))
-            if (name := f"{tool.name}-buildpacks-pipelinerun-{suffix}") not in tool.builds:
+            if (name := generated_name(f"{tool.name}-buildpacks-pipelinerun")) not in tool.builds:
                 return name
 
     def running(self, tool: Tool) -> int:

@@ -250,7 +250,7 @@ def _invalid(reason: str) -> ApiError:
 
 def _check_envvars(envvars: dict[str, str]) -> None:
     for name in envvars:
-        if not ENVVAR_NAME.match(name):
+        if not ENVVAR_NAME.fullmatch(name):
             raise messages_error(
                 400,
                 "Not valid environment variables passed: not valid environment variable name, "

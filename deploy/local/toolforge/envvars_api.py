@@ -54,7 +54,7 @@ class EnvvarsApi:
             raise echo_error(400, "request body has an error: doesn't match schema") from None
         if not isinstance(name, str) or not isinstance(value, str):
             raise echo_error(400, "request body has an error: value must be a string")
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise messages_error(
                 400, f"Invalid environment variable name, must match '{NAME.pattern}', got '{name}'"
             )

@@ -71,10 +71,11 @@ class Gateway:
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         handled_by = request.match_info.handler
-        operation = self._operations.get(handled_by, "")
+        is_open = handled_by in self._open_handlers().values()
+        operation = _open_operation(request.path) if is_open else self._operations.get(handled_by, "")
         tool = ""
         try:
-            if handled_by not in self._open_handlers().values():
+            if not is_open:
                 tool = self._authorise(request)
             if not self._world.faults:
                 response = await _answer(request, handler)
@@ -177,6 +178,12 @@ def _unrouted(request: web.Request, status: int, reason: str) -> ApiError:
     if request.path.startswith(("/builds/", "/envvars/")):
         return echo_error(status, "no matching operation was found" if status == 404 else reason)
     return nginx_error(status, reason)
+
+
+def _open_operation(path: str) -> str:
+    """The operation of what answers without credentials: `builds.healthz`, or `openapi` for all of them."""
+    name = path.rpartition("/")[2].removesuffix(".json")
+    return f"{path.split('/')[1]}.{name}" if path.count("/") > 1 else name
 
 
 def _tool_in_path(path: str) -> str | None:

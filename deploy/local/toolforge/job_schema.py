@@ -9,12 +9,13 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from deploy.local.toolforge.settings import JobLimits
 
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 MAX_NAME = 52
+QUANTITY = re.compile(r"^([0-9]*\.?[0-9]+)(m|k|M|G|Ki|Mi|Gi|)$")
 MANUAL = "https://wikitech.wikimedia.org/wiki/Help:Toolforge/Jobs_framework"
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "": 1}
 
@@ -41,8 +42,13 @@ class ScriptHealthCheck(_Strict):
     script: str
 
 
+#: Described, and refused with texts of its own.
+_Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME.pattern, "maxLength": MAX_NAME})]
+_Quantity = Annotated[str, WithJsonSchema({"type": "string", "pattern": QUANTITY.pattern})]
+
+
 class _CommonJob(_Strict):
-    name: str
+    name: _Name
     cmd: str
     imagename: str
     filelog: bool = False
@@ -51,8 +57,8 @@ class _CommonJob(_Strict):
     emails: Literal["none", "all", "onfinish", "onfailure"] = "none"
     retry: Annotated[int, Field(ge=0, le=5)] = 0
     mount: Literal["all", "none"] = "none"
-    memory: str = "512Mi"
-    cpu: str = "100m"
+    memory: _Quantity = "512Mi"
+    cpu: _Quantity = "100m"
 
 
 class NewOneOffJob(_CommonJob):
@@ -96,6 +102,12 @@ _KINDS: dict[str, type[_CommonJob]] = {
 }
 
 
+def description(place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a body may be, as a JSON schema, and the parts that it refers to by `place` and their names."""
+    schema = _NEW.json_schema(ref_template=f"{place}{{model}}")
+    return schema, schema.pop("$defs")
+
+
 def validation_errors(error: ValidationError) -> list[dict[str, Any]]:
     """The errors as FastAPI lists them, each `loc` beginning with `body`."""
     return [
@@ -127,7 +139,7 @@ def completed(spec: dict[str, Any]) -> dict[str, Any]:
 def _check_name(name: str) -> None:
     if len(name) > MAX_NAME:
         raise BadJob(f"Invalid job name, it can't be longer than {MAX_NAME} characters. See {MANUAL}")
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise BadJob(f"Invalid job name. See the documentation at {MANUAL}")
 
 
@@ -160,7 +172,7 @@ def _check_command(command: str) -> None:
 
 def quantity(text: str) -> float:
     """A Kubernetes quantity as a number: bytes, or CPUs. Raises `BadJob`."""
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)(m|k|M|G|Ki|Mi|Gi|)", text.strip())
+    match = QUANTITY.fullmatch(text.strip())
     if not match:
         raise BadJob(f"Unable to parse quantity '{text}'")
     number, unit = match.groups()

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from deploy.local.toolforge import job_schema
 from deploy.local.toolforge.answers import ApiError, fastapi_error, messages_error, wrapped_error
@@ -21,6 +21,7 @@ from deploy.local.toolforge.model import JobRecord, Tool
 from deploy.local.toolforge.world import World
 
 MAX_LINES = 5000
+_BOOLEAN: TypeAdapter[bool] = TypeAdapter(bool)
 
 
 class JobsApi:
@@ -56,14 +57,7 @@ class JobsApi:
     async def listing(self, request: web.Request) -> web.Response:
         """GET jobs."""
         tool: Tool = self._world.tool_of(request)
-        everything = request.query.get("include_unset", "true").lower() not in (
-            "false",
-            "0",
-            "no",
-            "off",
-            "f",
-            "n",
-        )
+        everything = _is_true("include_unset", request.query.get("include_unset", "true"))
         jobs = [self._view(tool, record, everything=everything) for record in tool.jobs.values()]
         return _ok({"jobs": jobs})
 
@@ -217,6 +211,15 @@ class JobsApi:
         if self._world.settings.wrapped_job_errors:
             return wrapped_error(status, text)
         return messages_error(status, text)
+
+
+def _is_true(name: str, text: str) -> bool:
+    """A boolean of the query, in any of the words that FastAPI takes; its 422 for others."""
+    try:
+        return _BOOLEAN.validate_python(text)
+    except ValidationError as error:
+        problem = {**error.errors(include_url=False)[0], "loc": ["query", name]}
+        raise fastapi_error(422, [problem]) from None
 
 
 async def _follow(request: web.Request, response: web.StreamResponse, log: JobLog, since: int) -> None:

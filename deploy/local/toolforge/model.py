@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from deploy.local.toolforge.registry import Project
+
+#: Kubernetes' alphabet for generated names: no vowels, no look-alikes (contract 2.3, unverified).
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+#: Of our own: a program that seeds `random` would otherwise be given names that it had before.
+_RANDOM = random.SystemRandom()
+
+
+def generated_name(prefix: str) -> str:
+    """A name as Kubernetes generates them."""
+    return f"{prefix}-{''.join(_RANDOM.choices(_ALPHABET, k=5))}"
 
 
 class BuildStatus(StrEnum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from deploy.local.toolforge.engine import Container, Engine, Launch
 from deploy.local.toolforge.job_logs import JobLog
+from deploy.local.toolforge.model import generated_name
 from deploy.local.toolforge.registry import Artifact
 from deploy.local.toolforge.world import World
 
@@ -77,8 +77,7 @@ class PodRunner:
         self._engine = engine
         self._template = template
         self._log = log
-        suffix = "".join(random.choices("bcdfghjklmnpqrstvwxz2456789", k=5))
-        self.pod = Pod(f"{template.job}-{suffix}", Phase.NO_QUOTA)
+        self.pod = Pod(generated_name(template.job), Phase.NO_QUOTA)
         self._admit()
         self._task = asyncio.create_task(self._run())
 

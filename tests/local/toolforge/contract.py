@@ -27,6 +27,7 @@ UNDESCRIBED_STATUS = {
     ("create", 409): "the name exists (contract 3.4)",
     ("create", 422): "FastAPI's own validation (contract section 1)",
     ("update", 422): "FastAPI's own validation (contract section 1)",
+    ("list", 422): "FastAPI's own validation (contract section 1)",
 }
 #: Fields taken out before an answer is held to its description, with the reason.
 UNDESCRIBED_FIELDS = {
@@ -128,6 +129,11 @@ def check_request(method: str, path: str, body: bytes) -> set[tuple[str, str]]:
     else:
         assert body == b"", "no body is described"
     return {(prefix, operation["operationId"])}
+
+
+def document(prefix: str) -> dict[str, Any]:
+    """The description of one service."""
+    return _document(require() / PREFIXES[prefix])
 
 
 def operations() -> set[tuple[str, str]]:

@@ -58,7 +58,7 @@ def test_a_form_is_not_json(account: Account) -> None:
     assert account.builds("POST", data={"source_url": "x"}).status_code == 400
 
 
-@pytest.mark.parametrize("name", ["ab", "1abc", "a-bc", ""])
+@pytest.mark.parametrize("name", ["ab", "1abc", "a-bc", "abc\n", ""])
 def test_build_time_names_need_three_characters(account: Account, name: str) -> None:
     answer = account.start(envvars={name: "1"})
     assert answer.status_code == 400

@@ -13,7 +13,7 @@ from tests.local.toolforge.rig import Account, error_of, until
 CHATTY = {"jobs": [{"log": [f"line {number}" for number in range(1200)]}]}
 
 
-@pytest.mark.parametrize("name", ["abcd", "ABC", "1ABC", "ABC_", "A-BC", ""])
+@pytest.mark.parametrize("name", ["abcd", "ABC", "1ABC", "ABC_", "A-BC", "ABCD\n", ""])
 def test_runtime_names_are_stricter_than_build_time_ones(account: Account, name: str) -> None:
     answer = account.envvars("POST", json={"name": name, "value": "x"})
     assert answer.status_code == 400

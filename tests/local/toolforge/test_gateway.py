@@ -37,6 +37,21 @@ def test_descriptions_health_and_metrics_need_no_certificate(account: Account, p
     contract.check("GET", path, bare(account, path))
 
 
+def test_every_operation_that_is_described_has_a_name_of_its_own(account: Account) -> None:
+    paths = bare(account, "/openapi.json").json()["paths"]
+    names = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert len(names) == len(set(names)) > 25
+
+
+def test_a_service_can_be_made_to_say_that_it_is_not_well(account: Account) -> None:
+    account.toolforge.faults.add("status", operation="jobs.healthz", status=503)
+    assert [bare(account, f"/{api}/v1/healthz").status_code for api in ("builds", "jobs", "jobs")] == [
+        200,
+        503,
+        200,
+    ]
+
+
 def test_everything_else_needs_one(account: Account) -> None:
     assert bare(account, "/builds/v1/tool/one/builds").status_code == 401
 
@@ -119,9 +134,12 @@ def test_toolforges_own_client_library_works_with_the_kubeconfig(account: Accoun
 def test_the_calls_are_counted(account: Account) -> None:
     account.builds("GET")
     account.builds("GET", "/builds/nothing")
+    account.call("GET", "/openapi.json")
+    account.call("GET", "/jobs/v1/healthz")
     calls = account.toolforge.calls()
-    assert calls["by_operation"] == {"builds.list": 1, "builds.get": 1}
-    assert calls["by_status"] == {"200": 1, "401": 1}
+    by_operation = {"builds.list": 1, "builds.get": 1, "openapi": 1, "jobs.healthz": 1}
+    assert calls["by_operation"] == by_operation
+    assert calls["by_status"] == {"200": 3, "401": 1}
     assert 'operation="builds.list"' in bare(account, "/builds/v1/metrics").text
     url = f"{account.toolforge.admin_url}/calls"
     assert requests.delete(url, timeout=5).json()["total"] == 0

@@ -80,6 +80,7 @@ def test_an_older_server_knows_no_publish(serve) -> None:
     ("fields", "text"),
     [
         ({"name": "Web"}, "Invalid job name. See the documentation"),
+        ({"name": "web\n"}, "Invalid job name. See the documentation"),
         ({"name": "a" * 53}, "it can't be longer than 52 characters"),
         ({"port": None, "publish": "/"}, "publish requires port to be set"),
         ({"port_protocol": "udp", "publish": "/"}, "publish requires port_protocol set to tcp"),
@@ -221,6 +222,15 @@ def test_unset_fields_can_be_left_out_of_the_list(account: Account, image: str) 
     assert "filelog" in whole
     assert "filelog" not in short
     assert short["port"] == 8000
+
+
+@pytest.mark.parametrize(("word", "status"), [("0", 200), ("Yes", 200), ("OFF", 200), ("2", 422), ("", 422)])
+def test_what_is_no_boolean_is_fastapis_422(account: Account, word: str, status: int) -> None:
+    answer = account.jobs("GET", f"/jobs?include_unset={word}")
+    assert answer.status_code == status
+    if status == 422:
+        (problem,) = answer.json()["detail"]
+        assert (problem["type"], problem["loc"]) == ("bool_parsing", ["query", "include_unset"])
 
 
 def test_quotas_have_their_three_categories(account: Account, image: str) -> None:
