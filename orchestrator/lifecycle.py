@@ -11,8 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator import comparison, pool, preview
 from orchestrator import outcome as out
-from orchestrator import pool, preview
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb
@@ -24,6 +24,9 @@ from orchestrator.store import Store
 from orchestrator.switches import Stop, Switch
 
 log = logging.getLogger(__name__)
+
+#: A comparison that was not finished goes on after so small a part of the usual pause.
+_SOONER = 15.0
 
 
 class Lifecycle:
@@ -76,11 +79,49 @@ class Lifecycle:
             tx.close_delivery(claim, result, now)
             return change.finish(), was_done
 
+    def not_found(self, claim: Claim, delivery: Delivery, now: float, *, as_of: float) -> list[Due]:
+        """Close a delivery about a merge request that GitLab does not know, as it said at `as_of`.
+
+        What is up stays up: a token that has lost its rights is answered in the same way.
+        """
+        with self._store.write() as tx:
+            tx.asked_about(delivery.project_id, delivery.iid, as_of=as_of)
+            tx.close_delivery(claim, "GitLab does not know the merge request", now)
+        return []
+
     def ignore(self, claim: Claim, reason: str, now: float) -> list[Due]:
         """Close a delivery that asks for nothing."""
         with self._store.write() as tx:
             tx.close_delivery(claim, reason, now)
         return []
+
+    def compared(self, claim: Claim, listed: Mapping[int, str], now: float) -> list[Due]:
+        """GitLab lists these merge requests of the claimed project as open, each with its head commit.
+
+        Where we know otherwise, it is as if GitLab had told us of the merge request: it is asked about
+        singly. What one pass may not ask about is left for the next one, which then comes soon.
+        """
+        with self._store.write_alone() as tx:
+            if not tx.holds(claim, now):
+                raise Conflict("somebody else compares the project by now")
+            share = self._policy.most_taken_down_share
+            found = comparison.missed(tx.known_open(claim.id), listed, share=share)
+            dues = []
+            for iid in found.iids:
+                key = f"caught-up-{iid}-{now:.3f}"
+                made = tx.add_delivery(claim.id, key, kind="merge_request", iid=iid, facts={}, now=now)
+                if made is not None:
+                    dues.append(Due(Kind.DELIVERY, made, now))
+            pause = self._policy.catch_up_seconds
+            tx.put_off(claim, now + (pause if found.is_all else pause / _SOONER))
+        if dues:
+            log.info("project %s: %s merge requests are not as we knew them", claim.id, len(dues))
+        return dues
+
+    def compare_by(self, at: float) -> None:
+        """Compare every project with GitLab at `at`, since something may have been missed."""
+        with self._store.write_alone() as tx:
+            tx.compare_by(at)
 
     def approve_or_redeploy(self, preview_id: int, who: str, now: float) -> list[Due]:
         """Somebody with the right to says `/preview`: approve the head commit, or build it again.

@@ -23,5 +23,9 @@ class Policy:
     #: How long, and how many of a project at once, may be kept from giving way to others.
     keep_seconds: float = 7 * 86400.0
     kept_per_project: int = 2
+    #: How often the open merge requests of a project are compared with what we know.
+    catch_up_seconds: float = 900.0
+    #: Share of the live previews that one pass of such a comparison, or of the janitor, may take down.
+    most_taken_down_share: float = 0.25
     #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True

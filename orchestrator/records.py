@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DEPLOYMENT = "deployment"
     ACCOUNT = "account"
     REPORT = "report"
+    PROJECT = "project"
 
 
 #: Kinds whose steps do something to a dev tool account.

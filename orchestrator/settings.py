@@ -134,6 +134,19 @@ class Settings(BaseSettings):
         le=1000,
         description="How many previews of a project may be kept at once.",
     )
+    catch_up_seconds: float = Field(
+        Policy.catch_up_seconds,
+        gt=0,
+        le=86400.0,
+        description="How often GitLab's open merge requests are compared with what we know.",
+    )
+    most_taken_down_share: float = Field(
+        Policy.most_taken_down_share,
+        gt=0,
+        le=1,
+        description="Share of the live previews that one pass of the janitor, or of the comparison with "
+        "GitLab, may take down.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -263,6 +276,8 @@ class Settings(BaseSettings):
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
             quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
+            catch_up_seconds=self.catch_up_seconds,
+            most_taken_down_share=self.most_taken_down_share,
             keep_seconds=self.keep_seconds,
             kept_per_project=self.kept_per_project,
             bots=frozenset(self.bots),

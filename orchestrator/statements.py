@@ -10,7 +10,7 @@ from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, f
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
 from orchestrator.preview import PENDING, State, Step
-from orchestrator.records import ON_ACCOUNTS, Kind
+from orchestrator.records import ON_ACCOUNTS, OPEN_STATES, Kind
 from orchestrator.switches import Stop, Switch
 
 TABLES: Mapping[Kind, Table] = {
@@ -18,6 +18,7 @@ TABLES: Mapping[Kind, Table] = {
     Kind.DEPLOYMENT: t.deployment,
     Kind.ACCOUNT: t.account,
     Kind.REPORT: t.report_state,
+    Kind.PROJECT: t.project,
 }
 
 
@@ -89,6 +90,18 @@ PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
 )
+
+#: Merge requests of a project that are open as far as we know.
+KNOWN_OPEN = select(
+    t.preview.c.iid,
+    t.preview.c.head_sha,
+    t.preview.c.seen_at,
+    exists()
+    .where(t.deployment.c.preview_id == t.preview.c.id, t.deployment.c.state == State.LIVE)
+    .label("is_up"),
+).where(t.preview.c.project_id == bindparam("project_id"), t.preview.c.mr_state.in_(OPEN_STATES))
+#: Compare every project at ``at``, or earlier if that was planned.
+COMPARE_BY = update(t.project).where(t.project.c.due_at > bindparam("at")).values(due_at=bindparam("at"))
 
 #: Waits until no other transaction has it.
 LOCK_SCHEDULE = select(t.switch.c.name).where(t.switch.c.name == "schedule").with_for_update()

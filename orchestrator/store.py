@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from orchestrator import statements as sql
 from orchestrator import tables as t
+from orchestrator.comparison import Known
 from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
@@ -186,6 +187,23 @@ class Tx:
         """Forget a project of which nothing was seen yet."""
         self._connection.execute(t.project.delete().where(t.project.c.id == project_id))
 
+    def known_open(self, project_id: int) -> list[Known]:
+        """The project's merge requests that are open as far as we know."""
+        rows = self._connection.execute(sql.KNOWN_OPEN, {"project_id": project_id})
+        return [Known(row.iid, row.head_sha, is_up=bool(row.is_up), seen_at=row.seen_at) for row in rows]
+
+    def compare_by(self, at: float) -> None:
+        """Compare every project with GitLab at `at`, or earlier if that was planned."""
+        self._connection.execute(sql.COMPARE_BY, {"at": at})
+
+    def put_off(self, claim: Claim, due_at: float) -> None:
+        """What the claimed project was looked at for is done; it is looked at again at `due_at`."""
+        self._connection.execute(
+            update(t.project)
+            .where(t.project.c.id == claim.id, t.project.c.claim == claim.token)
+            .values(due_at=due_at, claim=None, claimed_until=None, attempts=0)
+        )
+
     def preview(self, preview_id: int) -> Preview:
         """The preview with this id; :class:`NotFound` if there is none."""
         return preview_from(self._one(sql.PREVIEW, {"id": preview_id}, f"preview {preview_id}"))
@@ -228,6 +246,13 @@ class Tx:
             return self.preview(preview_id)
         self._connection.execute(update(t.preview).where(t.preview.c.id == known.id).values(**values))
         return self.preview(known.id)
+
+    def asked_about(self, project_id: int, iid: int, *, as_of: float) -> None:
+        """GitLab was asked about the merge request at `as_of`, and had nothing to say of it."""
+        this = (t.preview.c.project_id == project_id) & (t.preview.c.iid == iid)
+        self._connection.execute(
+            update(t.preview).where(this, t.preview.c.seen_at < as_of).values(seen_at=as_of)
+        )
 
     def set_preview(self, preview_id: int, *, expires_at: float | None, stop_reason: str) -> None:
         """Until when it lives, or why it does not; what is down is not kept any more, either."""
@@ -558,9 +583,9 @@ class Tx:
         )
 
     def postpone(self, claim: Claim, *, due_at: float, error: str) -> None:
-        """Nothing could be done with the claimed delivery or report: look again at `due_at`."""
+        """Nothing could be done with the claimed delivery, report or project: look again at `due_at`."""
         table = sql.TABLES[claim.kind]
-        column = "error" if claim.kind is Kind.REPORT else "result"
+        words = {Kind.REPORT: {"error": error[:255]}, Kind.DELIVERY: {"result": error[:255]}}
         self._connection.execute(
             update(table)
             .where(sql.key(table) == claim.id, table.c.claim == claim.token)
@@ -569,7 +594,7 @@ class Tx:
                 claim=None,
                 claimed_until=None,
                 attempts=table.c.attempts + 1,
-                **{column: error[:255]},
+                **words.get(claim.kind, {}),
             )
         )
 

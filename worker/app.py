@@ -6,19 +6,22 @@ Settings are read here, once a process; everything else is made when it is first
 from __future__ import annotations
 
 import logging
+import time
 from functools import cache
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging
 from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Parts
-from orchestrator.errors import TryLater
+from orchestrator.errors import PreviewError, TryLater
 from orchestrator.hints import CLOCK_QUEUE, LOOK, SWEEP, Hints
 from orchestrator.records import Kind
 from orchestrator.settings import load_settings
 from worker.runner import Runner
 
+log = logging.getLogger(__name__)
 parts = Parts(load_settings())
 
 app = Celery("toolforge_preview", broker=parts.settings.redis_url)
@@ -67,6 +70,15 @@ def look(kind: str, row_id: int) -> None:
 def sweep() -> None:
     """Put everything that is due on the queue."""
     runner().sweep()
+
+
+@beat_init.connect
+def _catch_up(**_: object) -> None:
+    """The clock may have stood still for a while."""
+    try:
+        parts.lifecycle.compare_by(time.time())
+    except (SQLAlchemyError, PreviewError) as error:
+        log.warning("what was missed is looked for later: %s", type(error).__name__)
 
 
 @setup_logging.connect

@@ -327,3 +327,32 @@ def test_a_step_that_was_stopped_in_the_middle_is_taken_over_when_all_goes_on(se
     service.parts.lifecycle.resume("olga", service.now)
     service.now += 10
     until(lambda: service.looks(service.deployment()).state is State.LIVE)
+
+
+# --- comparing with GitLab ----------------------------------------------------------------------------
+
+
+def compared_at(service: Service) -> float:
+    """When the project is compared next."""
+    with service.parts.store.read() as tx:
+        return next(due.at for due in tx.due(service.now + 1e9, limit=99) if due.kind is Kind.PROJECT)
+
+
+def compare_at(service: Service, at: float) -> None:
+    with service.parts.store.write() as tx:
+        tx.put_project(gitlab_id=77, due_at=at, now=service.now)
+
+
+def test_an_outage_of_gitlab_brings_a_comparison_until_it_is_over(serve: Callable[..., Service]) -> None:
+    service = serve(gitlab_url="http://127.0.0.1:1")
+    compare_at(service, service.now + 900.0)
+    with service.parts.store.read() as tx:
+        project = tx.project(service.project_id)
+    (due,) = service.parts.lifecycle.receive(
+        project, "k", kind="merge_request", iid=1, facts={}, now=service.now
+    )
+    service.runner.look(Kind.DELIVERY, due.id)
+    assert compared_at(service) == service.now + 30.0
+    service.now += 30.0
+    service.runner.look(Kind.PROJECT, service.project_id)
+    assert compared_at(service) == service.now + 30.0
