@@ -300,8 +300,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     values = settings.model_dump(exclude_none=True) | {
         "gitlab_token": settings.gitlab_token.get_secret_value()
     }
-    lists = {name: ",".join(value) for name, value in values.items() if isinstance(value, list)}
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in (values | lists).items()}
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
 def _clean_environment() -> dict[str, str]:

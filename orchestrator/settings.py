@@ -11,13 +11,12 @@ import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -101,10 +100,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
     )
-    bots: Annotated[list[str], NoDecode] = Field(
-        [],
-        description="User names of bots, with commas between them; those of GitLab's access tokens are "
-        "known. People go first.",
+    bots: str = Field(
+        "",
+        description="User names of bots, with commas between; those of GitLab's access tokens are known.",
     )
     check_only_bots: bool = Field(
         Policy.check_only_bots,
@@ -197,13 +195,6 @@ class Settings(BaseSettings):
             raise ValueError("expected a port above 0")
         return value.rstrip("/")
 
-    @field_validator("bots", mode="before")
-    @classmethod
-    def _are_names(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return [name.strip() for name in value.split(",") if name.strip()]
-
     @field_validator("gitlab_token")
     @classmethod
     def _is_given(cls, value: SecretStr) -> SecretStr:
@@ -280,7 +271,7 @@ class Settings(BaseSettings):
             most_taken_down_share=self.most_taken_down_share,
             keep_seconds=self.keep_seconds,
             kept_per_project=self.kept_per_project,
-            bots=frozenset(self.bots),
+            bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
         )
 

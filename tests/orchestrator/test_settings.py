@@ -192,12 +192,6 @@ def test_the_policy_is_what_was_set() -> None:
     assert (policy.live_seconds, policy.patience.check_seconds, policy.clean_poll_seconds) == (5, 7, 0.25)
 
 
-def test_names_of_bots_are_a_list_in_a_file_and_have_commas_in_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text('gitlab_token = "x"\nbots = ["renovate-bot", "libup"]\n')
-    monkeypatch.setenv("TOOLFORGE_PREVIEW_CONFIG", str(config))
-    assert load_settings().policy().bots == {"renovate-bot", "libup"}
-    monkeypatch.setenv("TOOLFORGE_PREVIEW_BOTS", "pywikibot, renovate-bot")
+def test_names_of_bots_have_commas_between_them(environment: Environment) -> None:
+    environment(BOTS="pywikibot, renovate-bot,")
     assert load_settings().policy().bots == {"pywikibot", "renovate-bot"}
