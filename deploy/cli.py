@@ -14,13 +14,15 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor import examine
-from deploy.opened import opened_parts
+from deploy.opened import connected_project, opened_parts, operator
 from deploy.pool import pool
 from deploy.screen import overview_table
 from deploy.simulate import simulate
+from deploy.switch import switch
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import connect_project
 from orchestrator.errors import BadInput, PreviewError
+from orchestrator.report import instant
 from orchestrator.settings import PREFIX, Settings
 
 _STATE = click.option(
@@ -46,6 +48,18 @@ class _Check(click.ParamType[tuple[str, int | None]]):
         if status and not re.fullmatch(r"[1-5]\d\d", status):
             self.fail(f"'{status}' is no HTTP status such as 200", param, ctx)
         return path, int(status) if status else None
+
+
+class _Duration(click.ParamType[float]):
+    """A number with m, h or d: minutes, hours, days."""
+
+    name = "DURATION"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
+        if match is None:
+            self.fail(f"'{value}' is no duration such as 90m, 48h or 3d", param, ctx)
+        return float(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
 
 
 _CHECKS = click.option(
@@ -124,7 +138,18 @@ def project_list() -> None:
     """List the connected projects."""
     with opened_parts().store.read() as tx:
         for connected in tx.projects():
-            click.echo(f"{connected.path}  {connected.web_url}")
+            weight = "" if connected.weight == 1 else f"  weight {connected.weight:g}"
+            click.echo(f"{connected.path}  {connected.web_url}{weight}")
+
+
+@project.command("set")
+@click.argument("path")
+@click.option("--weight", type=float, required=True, help="Its share in the turns; the usual one is 1.")
+def project_set(path: str, weight: float) -> None:
+    """Give the project PATH another share: with weight 2 it gets two turns for each of others."""
+    parts = opened_parts()
+    parts.lifecycle.weigh(connected_project(parts, path).id, weight, operator(), time.time())
+    click.echo(f"{path} has weight {weight:g}.")
 
 
 cli.add_command(pool)
@@ -150,6 +175,25 @@ def preview_stop(name: str) -> None:
     click.echo(f"{name} is being taken down.")
 
 
+@preview.command("keep")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+@click.argument("seconds", metavar="DURATION", type=_Duration())
+def preview_keep(name: str, seconds: float) -> None:
+    """Let a live preview neither expire nor give way to others for DURATION, such as 48h or 3d."""
+    parts = opened_parts()
+    parts.lifecycle.keep(_preview_id(parts, name), seconds, operator(), time.time())
+    click.echo(f"{name} is kept until {instant(time.time() + seconds)}.")
+
+
+@preview.command("release")
+@click.argument("name", metavar="GROUP/PROJECT!IID")
+def preview_release(name: str) -> None:
+    """Let a preview that is kept give way again."""
+    parts = opened_parts()
+    parts.lifecycle.release(_preview_id(parts, name), operator(), time.time())
+    click.echo(f"{name} is not kept any more.")
+
+
 @preview.command("redeploy")
 @click.argument("name", metavar="GROUP/PROJECT!IID")
 def preview_redeploy(name: str) -> None:
@@ -169,6 +213,7 @@ def _preview_id(parts: Parts, name: str) -> int:
 
 
 cli.add_command(simulate)
+cli.add_command(switch)
 
 
 # --- on this machine ----------------------------------------------------------------------------------

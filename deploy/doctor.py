@@ -16,7 +16,10 @@ from deploy.finding import Finding
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
+from orchestrator.report import instant
 from orchestrator.settings import load_settings
+
+_FORGOTTEN_SECONDS = 86400.0
 
 
 def examine() -> Iterator[Finding]:
@@ -41,6 +44,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield _redis(parts)
     yield from _gitlab(parts)
     if database.is_well:
+        yield from _switches(parts, time.time())
         yield from examine_pool(parts, time.time())
 
 
@@ -81,3 +85,12 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", False, message, "Make a token with the scope api.")
     else:
         yield Finding("gitlab", True, f"known as {name}, scope api")
+
+
+def _switches(parts: Parts, now: float) -> Iterator[Finding]:
+    for view in parts.views.switches():
+        # A maintenance takes hours; what is stopped for longer has probably been forgotten.
+        is_well = now - view.switch.at < _FORGOTTEN_SECONDS
+        message = f"{view.what} since {instant(view.switch.at)} by {view.switch.who}: {view.switch.why}"
+        remedy = "" if is_well else f"If that is over: `{view.remedy}`."
+        yield Finding("switch", is_well, message, remedy)

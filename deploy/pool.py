@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from deploy import pool_file
-from deploy.opened import opened_parts
+from deploy.opened import opened_parts, operator
 from orchestrator.belongings import ENVVAR_PREFIX, Holdings, Sorted
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account
@@ -21,9 +21,6 @@ from orchestrator.records import Lease
 from orchestrator.toolforge import ToolforgeError
 from orchestrator.views import AccountView
 from worker import holdings
-
-#: Who is named on the timelines.
-_OPERATOR = "operator"
 
 
 @click.group()
@@ -82,7 +79,7 @@ def pool_show(tool: str) -> None:
 @click.argument("tool")
 def pool_drain(tool: str) -> None:
     """Take TOOL out of use as soon as it is free."""
-    opened_parts().lifecycle.drain(tool, _OPERATOR, time.time())
+    opened_parts().lifecycle.drain(tool, operator(), time.time())
     click.echo(f"{tool} is taken out of use.")
 
 
@@ -90,7 +87,7 @@ def pool_drain(tool: str) -> None:
 @click.argument("tool")
 def pool_undrain(tool: str) -> None:
     """Put TOOL back into use, by way of a cleaning."""
-    opened_parts().lifecycle.drain(tool, _OPERATOR, time.time(), undo=True)
+    opened_parts().lifecycle.drain(tool, operator(), time.time(), undo=True)
     click.echo(f"{tool} is put back into use.")
 
 
@@ -111,7 +108,7 @@ def pool_clean(tool: str, everything: bool, yes: bool) -> None:
             click.echo(f"  {line}")
         if found.foreign and not yes:
             click.confirm("Delete it?", abort=True)
-    parts.lifecycle.clean(tool, _OPERATOR, time.time(), everything=everything)
+    parts.lifecycle.clean(tool, operator(), time.time(), everything=everything)
     click.echo(f"{tool} is being cleaned{' of everything' * everything}.")
 
 
@@ -119,7 +116,7 @@ def pool_clean(tool: str, everything: bool, yes: bool) -> None:
 @click.argument("tool")
 def pool_remove(tool: str) -> None:
     """Take TOOL out of the pool for good; it has to be drained or quarantined."""
-    opened_parts().lifecycle.remove(tool, _OPERATOR, time.time())
+    opened_parts().lifecycle.remove(tool, operator(), time.time())
     click.echo(f"{tool} is not in the pool any more, and its credentials are forgotten.")
 
 
@@ -131,7 +128,7 @@ def pool_apply(file: Path, dry_run: bool) -> None:
     parts = opened_parts()
     wanted = pool_file.difference(parts, file)
     if not dry_run:
-        pool_file.carry_out(parts, wanted, _OPERATOR, time.time())
+        pool_file.carry_out(parts, wanted, operator(), time.time())
     for line in wanted.words():
         click.echo(f"would {line}" if dry_run else f"done: {line}")
     for tool in wanted.drained:

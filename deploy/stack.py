@@ -127,6 +127,8 @@ class Stack:
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
                 "poll_min_seconds": 0.2,
+                "quiet_seconds": 1.0,
+                "bot_quiet_seconds": 2.0,
                 "stable_seconds": 1.0,
                 "check_seconds": 10.0,
                 "start_seconds": 60.0,

@@ -5,9 +5,10 @@ Only ``lifecycle.py`` opens such transactions. The pure modules decide; here it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from orchestrator import history, pool, preview, progress, scheduler
+from orchestrator import history, pool, preview, progress, quiet, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb, is_bot
@@ -15,8 +16,10 @@ from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
-from orchestrator.records import Claim, Delivery, Due, Kind, Preview
+from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.report import instant
 from orchestrator.store import Tx
+from orchestrator.switches import Stop, Switch
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
@@ -86,21 +89,25 @@ class Change:
         return "approved, or to be built again", True
 
     def approve_or_redeploy(self, present: Preview) -> None:
-        """Approve the head commit if it waits for that, else build it (again)."""
+        """Approve the head commit if it waits for that, or for quiet; else build it (again).
+
+        What is only checked just now gets a deployment that stays up.
+        """
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
-        # Of one that is only checked, a preview to look at is asked for.
-        if newest is not None and is_pending and not newest.check_only:
-            if newest.step is not Step.AWAIT_APPROVAL:
-                raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-            self.put_deployment(newest, preview.approve(newest, self._now))
-            why = f"commit {newest.sha} approved by {self._who}"
+        if newest is not None and is_pending and newest.can_be_hastened:
+            by_bot = self._is_by_bot(present)
+            self.put_deployment(newest, preview.approve(newest, self._now, is_bot=by_bot))
+            verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
+            why = f"commit {newest.sha} {verb} by {self._who}"
             self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
             self._report(present.id, at_once=True)
             self.plan_again = True
             return
+        if newest is not None and is_pending and not newest.check_only:
+            raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
         self._deploy(present, trigger="command", approved=True)
 
     def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> None:
@@ -108,23 +115,35 @@ class Change:
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
-        by_bot = trigger not in preview.ASKED_FOR and all(
-            is_bot(name, self._policy.bots) for name in (present.author, self._who)
-        )
+        by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
         new = self._tx.add_deployment(
             present,
             step=step,
             trigger=trigger,
             actor=self._who,
-            is_bot=by_bot,
-            check_only=by_bot and self._policy.check_only_bots,
             now=self._now,
+            is_bot=by_bot,
+            check_only=by_bot and self._policy.check_only_bots and not is_asked_for,
+            ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
         )
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
         self.release_if_done(present.id)
         self.plan_again = True
+
+    def _is_by_bot(self, present: Preview) -> bool:
+        """True when no person has a hand in it: neither in the merge request nor in what is done now."""
+        return all(is_bot(name, self._policy.bots) for name in (present.author, self._who))
+
+    def _ready_at(self, present: Preview, by_bot: bool) -> float | None:
+        """When what has just been pushed may be built; None: at once."""
+        earlier = [
+            quiet.Push(d.created_at, was_built=State.BUILDING in (d.entered or {}))
+            for d in self._tx.deployments_of(present.id)
+            if d.trigger not in preview.ASKED_FOR
+        ]
+        return quiet.ready_at(self._now, earlier, is_bot=by_bot, quiet=self._policy.quiet)
 
     def stop(self, present: Preview, why: str) -> None:
         """Take everything of the preview down."""
@@ -135,6 +154,42 @@ class Change:
                 self.put_deployment(going, stopped, why=why)
         self._report(present.id)
         self.release_if_done(present.id)
+        self.plan_again = True
+
+    def keep(self, present: Preview, seconds: float) -> None:
+        """Let it neither expire nor give way for so long, if the project may keep one more."""
+        longest, most = self._policy.keep_seconds, self._policy.kept_per_project
+        if present.expires_at is None:
+            raise BadInput(f"Nothing of !{present.iid} is up, so there is nothing to keep.")
+        if not 0 < seconds <= longest:
+            raise BadInput(f"A preview can be kept for {longest / 3600:g} hours at most.")
+        kept = [p for p in self._tx.kept(self._now) if p.project_id == present.project_id]
+        if len([other for other in kept if other.id != present.id]) >= most:
+            those = ", ".join(f"!{p.iid} until {instant(p.keep_until or 0.0)}" for p in kept) or "none"
+            raise BadInput(f"A project can keep {most} previews at once; kept are: {those}.")
+        until = self._now + seconds
+        self._tx.keep_preview(present.id, keep_until=until, expires_at=max(present.expires_at, until))
+        why = f"it is kept until {instant(until)}"
+        self._event("preview", present.id, "", "kept", why=why, preview_id=present.id)
+        self._report(present.id)
+
+    def release(self, present: Preview) -> None:
+        """It may give way again, and lives as long as others do from when it went live."""
+        live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
+        if present.keep_until is None or present.expires_at is None or live is None:
+            raise BadInput(f"!{present.iid} is not kept.")
+        usual = max(live.since + self._policy.live_seconds, self._now)
+        expires_at = min(present.expires_at, usual)
+        self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
+        self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
+        self._report(present.id)
+        self.plan_again = True
+
+    def weigh(self, project: Project, weight: float) -> None:
+        """Give the project another share in the turns."""
+        self._tx.weigh(project.id, weight)
+        why = f"its share is {weight:g}, it was {project.weight:g}"
+        self._event("project", project.id, "", "", why=why, preview_id=None)
         self.plan_again = True
 
     def expire(self, present: Preview, why: str) -> None:
@@ -152,6 +207,31 @@ class Change:
         self.release_if_done(present.id)
         self.plan_again = True
 
+    # --- from operators -------------------------------------------------------------------------------
+
+    def set_switch(self, switch: Switch) -> None:
+        """Stop what `switch` says; one that is set already is told anew, since when it was."""
+        known = next((s for s in self._tx.switches().on if s.name == switch.name), switch)
+        self._tx.put_switch(switch.name, asdict(replace(switch, at=known.at)))
+        self._event("switch", switch.project_id or 0, "", switch.stop, why=switch.why, preview_id=None)
+        self._tell_of_switch(switch)
+
+    def end_switch(self, switch: Switch) -> None:
+        """Go on; what was under way has its whole patience again, and what is up lost none of its time."""
+        self._tx.remove_switch(switch.name)
+        self._event("switch", switch.project_id or 0, switch.stop, "", why="resumed", preview_id=None)
+        if switch.project_id is None:
+            self._tx.count_anew(self._now)
+            if switch.stop is Stop.PAUSE:
+                self._tx.stay_longer(max(self._now - switch.at, 0.0))
+        self._tell_of_switch(switch)
+        self.plan_again = True
+
+    def _tell_of_switch(self, switch: Switch) -> None:
+        for deployment, project_id in self._tx.unsettled():
+            if deployment.is_on_its_way and switch.project_id in {None, project_id}:
+                self._report(deployment.preview_id)
+
     # --- from workers ---------------------------------------------------------------------------------
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
@@ -163,6 +243,7 @@ class Change:
             patience=self._policy.patience,
             serving=serving,
             address_busy=any(d.is_at_the_address for d in others),
+            frozen=self._tx.switches().is_frozen,
         )
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
@@ -208,7 +289,8 @@ class Change:
             self.put_deployment(serving, preview.stop(serving, self._now), why=why)
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
-        expires_at = self._now + self._policy.live_seconds
+        kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
+        expires_at = max(self._now + self._policy.live_seconds, kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
@@ -337,7 +419,17 @@ class Change:
         projects = self._tx.projects()
         needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
         limits = scheduler.with_weights(self._policy.limits, projects)
-        snapshot = scheduler.take_snapshot(going, list(accounts.values()), ceiling, needs)
+        switches = self._tx.switches()
+        snapshot = scheduler.take_snapshot(
+            going,
+            list(accounts.values()),
+            ceiling,
+            needs,
+            now=self._now,
+            frozen=switches.is_frozen,
+            paused=switches.paused_projects,
+            kept={kept.id for kept in self._tx.kept(self._now)},
+        )
         decisions = scheduler.plan(snapshot, limits, self._now)
         if decisions:
             self._tx.mark_queue(self._now + _QUEUE_SECONDS)
@@ -359,6 +451,17 @@ class Change:
                         deployments[deployment_id], history.does_not_fit(needs_bytes, largest), self._now
                     )
                     self.put_deployment(deployments[deployment_id], refused)
+
+        self._note_quiet(deployments[w.deployment_id] for w in snapshot.waiting)
+
+    def _note_quiet(self, ready: Iterable[Deployment]) -> None:
+        """Those that waited for quiet wait for their turn from now on, which their reports say."""
+        for waiting in ready:
+            if waiting.ready_at is not None:
+                present = self._tx.deployment(waiting.id)
+                if present.state is State.QUEUED:
+                    self.put_deployment(present, replace(present, ready_at=None))
+                    self._report(present.preview_id)
 
     def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
         if account.state is not AccountState.FREE:

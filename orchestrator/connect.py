@@ -29,7 +29,7 @@ def connect_project(
     try:
         seen = parts.gitlab.project(path)
         project_id = int(seen.get("id") or 0)
-        open_iids = parts.gitlab.open_merge_requests(project_id)
+        listed = parts.gitlab.open_merge_requests(project_id)
         own_id = _change_secret(parts, seen, project_id, checks, now)
     except Missing:
         raise BadInput(f"GitLab knows no project '{path}', or the token cannot see it.") from None
@@ -38,7 +38,7 @@ def connect_project(
             f"The GitLab token may not connect '{path}'. It needs the scope api, and its user the Maintainer "
             f"role in the project: make such a token, or have a Maintainer raise the role. ({error})"
         ) from None
-    return _look_at(parts, own_id, open_iids, now)
+    return _look_at(parts, own_id, list(listed), now)
 
 
 def _change_secret(
@@ -73,7 +73,8 @@ def _change_secret(
                 tx.put_project(gitlab_id=project_id, now=now, **_as_before(before), secret_digests=digests)
         raise
     with parts.store.write() as tx:
-        tx.put_project(gitlab_id=project_id, secret_digests=[digest], now=now)
+        due_at = now + parts.settings.catch_up_seconds
+        tx.put_project(gitlab_id=project_id, secret_digests=[digest], due_at=due_at, now=now)
     return own_id
 
 

@@ -28,7 +28,8 @@ class Turn:
 
     #: 1 for the next.
     position: int
-    #: When its verdict is expected, in seconds since the epoch; None where no account will come free.
+    #: When its verdict is expected, in seconds since the epoch; None where no account will come free, or the
+    #: builds are frozen.
     verdict_at: float | None
 
 
@@ -39,13 +40,19 @@ def forecast(
     build_seconds: Mapping[int, float],
     limits: Limits,
     now: float,
+    kept_until: Mapping[int, float],
 ) -> Mapping[int, Turn]:
     """The turn of each waiting deployment, by its id.
 
-    `going` and `accounts` are what `snapshot` was made of, `build_seconds` is what a project's builds take.
+    `going` and `accounts` are what `snapshot` was made of, `build_seconds` is what a project's builds take,
+    `kept_until` says of previews, by their id, until when they do not give way.
     """
+    if snapshot.frozen:
+        return {
+            one.deployment_id: Turn(place, None) for place, one in enumerate(turns(snapshot, limits, now), 1)
+        }
     slots = _slots(snapshot, going, build_seconds, limits, now)
-    free = _accounts(going, accounts, build_seconds, limits, now)
+    free = _accounts(going, accounts, build_seconds, limits, now, kept_until)
     held = {place.preview_id for place in snapshot.places if place.preview_id is not None}
     can_share = any(place.is_shared for place in snapshot.places)
     found = {}
@@ -92,6 +99,7 @@ def _accounts(
     build_seconds: Mapping[int, float],
     limits: Limits,
     now: float,
+    kept_until: Mapping[int, float],
 ) -> list[float]:
     """When each account is to be had by somebody who has none."""
     given_up: dict[int, float] = {}
@@ -99,7 +107,8 @@ def _accounts(
         if deployment.account_id is None:
             continue
         if deployment.state is State.LIVE:
-            free_at = max(deployment.since + limits.min_live_seconds, now)
+            kept = kept_until.get(deployment.preview_id, now)
+            free_at = max(deployment.since + limits.min_live_seconds, kept, now)
         else:
             stays = 0.0 if deployment.check_only else limits.min_live_seconds
             free_at = _build_ends(deployment, project_id, build_seconds, now) + VERDICT_SECONDS + stays

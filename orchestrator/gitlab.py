@@ -76,10 +76,11 @@ class GitLab:
         """The merge request as it is now."""
         return _merge_request(self._mapping("GET", f"/projects/{project_id}/merge_requests/{iid}"))
 
-    def open_merge_requests(self, project_id: int) -> list[int]:
-        """The numbers of all open merge requests."""
+    def open_merge_requests(self, project_id: int) -> dict[int, str]:
+        """The head commits of all open merge requests, by their numbers."""
         path = f"/projects/{project_id}/merge_requests"
-        return [_number(item, "iid") for item in self._pages(path, state="opened")]
+        listed = self._pages(path, state="opened")
+        return {_number(item, "iid"): str(item.get("sha") or "") for item in listed}
 
     def tree(self, project_id: int, sha: str) -> str:
         """A name for all files of a commit; commits with the same files have the same.

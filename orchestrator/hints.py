@@ -26,6 +26,7 @@ QUEUES: Mapping[Kind, str] = {
     Kind.ACCOUNT: "teardown",
     Kind.DELIVERY: "gitlab",
     Kind.REPORT: "gitlab",
+    Kind.PROJECT: "gitlab",
 }
 CLOCK_QUEUE = "clock"
 

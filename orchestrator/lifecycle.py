@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator import keeping, pool, preview
+from orchestrator import comparison, keeping, pool, preview
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -20,10 +20,14 @@ from orchestrator.merge_request import MergeRequest, Verb
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment
-from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.records import Claim, Delivery, Due, Kind, Project
 from orchestrator.store import Store, Tx
+from orchestrator.switches import Stop, Switch
 
 log = logging.getLogger(__name__)
+
+#: A comparison that was not finished goes on after so small a part of the usual pause.
+_SOONER = 15.0
 
 
 class Lifecycle:
@@ -76,11 +80,49 @@ class Lifecycle:
             tx.close_delivery(claim, result, now)
             return change.finish(), was_done
 
+    def not_found(self, claim: Claim, delivery: Delivery, now: float, *, as_of: float) -> list[Due]:
+        """Close a delivery about a merge request that GitLab does not know, as it said at `as_of`.
+
+        What is up stays up: a token that has lost its rights is answered in the same way.
+        """
+        with self._store.write() as tx:
+            tx.asked_about(delivery.project_id, delivery.iid, as_of=as_of)
+            tx.close_delivery(claim, "GitLab does not know the merge request", now)
+        return []
+
     def ignore(self, claim: Claim, reason: str, now: float) -> list[Due]:
         """Close a delivery that asks for nothing."""
         with self._store.write() as tx:
             tx.close_delivery(claim, reason, now)
         return []
+
+    def compared(self, claim: Claim, listed: Mapping[int, str], now: float) -> list[Due]:
+        """GitLab lists these merge requests of the claimed project as open, each with its head commit.
+
+        Where we know otherwise, it is as if GitLab had told us of the merge request: it is asked about
+        singly. What one pass may not ask about is left for the next one, which then comes soon.
+        """
+        with self._store.write_alone() as tx:
+            if not tx.holds(claim, now):
+                raise Conflict("somebody else compares the project by now")
+            share = self._policy.most_taken_down_share
+            found = comparison.missed(tx.known_open(claim.id), listed, share=share)
+            dues = []
+            for iid in found.iids:
+                key = f"caught-up-{iid}-{now:.3f}"
+                made = tx.add_delivery(claim.id, key, kind="merge_request", iid=iid, facts={}, now=now)
+                if made is not None:
+                    dues.append(Due(Kind.DELIVERY, made, now))
+            pause = self._policy.catch_up_seconds
+            tx.put_off(claim, now + (pause if found.is_all else pause / _SOONER))
+        if dues:
+            log.info("project %s: %s merge requests are not as we knew them", claim.id, len(dues))
+        return dues
+
+    def compare_by(self, at: float) -> None:
+        """Compare every project with GitLab at `at`, since something may have been missed."""
+        with self._store.write_alone() as tx:
+            tx.compare_by(at)
 
     def approve_or_redeploy(self, preview_id: int, who: str, now: float) -> list[Due]:
         """Somebody with the right to says `/preview`: approve the head commit, or build it again.
@@ -97,6 +139,32 @@ class Lifecycle:
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=who)
             change.stop(tx.preview(preview_id), why)
+            return change.finish()
+
+    def keep(self, preview_id: int, seconds: float, who: str, now: float) -> list[Due]:
+        """Let a live preview neither expire nor give way to others for `seconds`.
+
+        Raises :class:`BadInput` when it is not up, or when its project keeps as many as it may.
+        """
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.keep(tx.preview(preview_id), seconds)
+            return change.finish()
+
+    def release(self, preview_id: int, who: str, now: float) -> list[Due]:
+        """End :meth:`keep`."""
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.release(tx.preview(preview_id))
+            return change.finish()
+
+    def weigh(self, project_id: int, weight: float, who: str, now: float) -> list[Due]:
+        """Give a project another share in the turns of the scheduler; 1 is the usual one."""
+        if not 0 < weight <= 100:
+            raise BadInput("A weight is above 0 and at most 100.")
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            change.weigh(tx.project(project_id), weight)
             return change.finish()
 
     # --- what operators do to accounts ----------------------------------------------------------------
@@ -161,6 +229,36 @@ class Lifecycle:
                 raise BadInput(f"Account '{name}' is {account.state}: drain it first, and wait for that.")
             change.put_account(account, pool.remove(account, now))
             tx.put_credentials(account.id, {})
+            return change.finish()
+
+    # --- operators' switches --------------------------------------------------------------------------
+
+    def pause(self, who: str, why: str, now: float, *, project_id: int | None = None) -> list[Due]:
+        """Plan nothing of a project; without one, the emergency stop: nothing is done to any account."""
+        return self._switch(Switch(Stop.PAUSE, project_id, who, why, now))
+
+    def freeze(self, who: str, why: str, now: float) -> list[Due]:
+        """Plan nothing, and leave what is up alone; what is under way goes on."""
+        return self._switch(Switch(Stop.FREEZE, None, who, why, now))
+
+    def _switch(self, switch: Switch) -> list[Due]:
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, switch.at, who=switch.who)
+            change.set_switch(switch)
+            return change.finish()
+
+    def resume(self, who: str, now: float, *, project_id: int | None = None) -> list[Due]:
+        """End the pause of a project; without one, the emergency stop and the freeze.
+
+        Raises :class:`BadInput` when nothing was stopped.
+        """
+        with self._store.write_alone() as tx:
+            ended = tx.switches().of(project_id)
+            if not ended:
+                raise BadInput("Nothing of that kind is stopped; `toolforge-preview switch list` shows all.")
+            change = Change(tx, self._policy, now, who=who)
+            for switch in ended:
+                change.end_switch(switch)
             return change.finish()
 
     @contextmanager
@@ -231,22 +329,22 @@ class Lifecycle:
     def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
         """Take down what has expired, plan again, and return every row that is due and not looked at."""
         with self._store.read() as tx:
-            expired = tx.expired(now)
+            expired = [] if tx.switches().is_frozen else tx.expired(now)
             is_waiting = tx.is_anybody_waiting()
             idle = tx.leased_for_nothing()
         if expired or is_waiting or idle:
             try:
-                self._tidy_up(expired, idle, now)
+                self._tidy_up(idle, now)
             except Conflict:
                 # Somebody was faster; the next sweep looks again, and what is due is said all the same.
                 log.info("the sweep was overtaken")
         with self._store.read() as tx:
             return tx.due(now, limit=limit)
 
-    def _tidy_up(self, expired: Sequence[Preview], idle: Sequence[int], now: float) -> None:
+    def _tidy_up(self, idle: Sequence[int], now: float) -> None:
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=OURSELVES)
-            for present in expired:
+            for present in [] if tx.switches().is_frozen else tx.expired(now):
                 change.expire(present, "its time was over")
             for account_id in idle:
                 change.release_if_unused(account_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.pool import INSPECT_SECONDS
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
 
 
@@ -18,9 +19,15 @@ class Policy:
     live_seconds: float = 3 * 86400.0
     clean_poll_seconds: float = 1.0
     janitor_seconds: float = INSPECT_SECONDS
-    #: Of the live previews at most this share is taken down by one round of the janitor, but one always may.
-    most_taken_down_share: float = 0.25
+    quiet: Quiet = field(default_factory=Quiet)
     #: User names of bots, besides those that GitLab makes for access tokens.
     bots: frozenset[str] = frozenset()
-    #: What bots push is checked, and not kept for review.
+    #: How long, and how many of a project at once, may be kept from giving way to others.
+    keep_seconds: float = 7 * 86400.0
+    kept_per_project: int = 2
+    #: How often the open merge requests of a project are compared with what we know.
+    catch_up_seconds: float = 900.0
+    #: Share of the live previews that one pass of such a comparison, or of the janitor, may take down.
+    most_taken_down_share: float = 0.25
+    #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True

@@ -194,6 +194,12 @@ class Deployment:
         return self.state in PENDING
 
     @property
+    def can_be_hastened(self) -> bool:
+        """True while it waits for an approval, or for more than its turn, or not for all it could have."""
+        holds_back = self.ready_at is not None or self.check_only or self.is_bot
+        return self.step is Step.AWAIT_APPROVAL or (self.step is Step.AWAIT_SLOT and holds_back)
+
+    @property
     def is_on_its_way(self) -> bool:
         """True while a verdict is still to come without anybody having to do something for it."""
         return self.is_pending and self.step is not Step.AWAIT_APPROVAL
@@ -285,9 +291,13 @@ def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
     return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
 
 
-def approve(deployment: Deployment, now: float) -> Deployment:
-    """Somebody with the right to do so approved this commit."""
-    return at_step(deployment, Step.AWAIT_SLOT, now, due_at=None)
+def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Deployment:
+    """Somebody with the right to do so approved this commit, or asked for it: it waits for nothing else.
+
+    Whoever asks wants to look at it.
+    """
+    asked_for = replace(deployment, ready_at=None, check_only=False, is_bot=is_bot)
+    return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)
 
 
 def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Deployment:

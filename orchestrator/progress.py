@@ -41,6 +41,8 @@ class Scene:
     serving: Deployment | None = None
     #: An older deployment of the same preview is being tried at the address just now.
     address_busy: bool = False
+    #: Operators have frozen the builds, as for a maintenance: what Toolforge cannot do has to wait.
+    frozen: bool = False
 
 
 def _later(deployment: Deployment, scene: Scene) -> Deployment:
@@ -128,7 +130,8 @@ def _(outcome: out.BuildAwaited, deployment: Deployment, scene: Scene) -> Deploy
 
 @_apply.register
 def _(outcome: out.BuildGoesOn, deployment: Deployment, scene: Scene) -> Deployment:
-    if not _is_over(deployment, scene, scene.patience.build_seconds):
+    waits_it_out = scene.frozen and not outcome.has_begun
+    if waits_it_out or not _is_over(deployment, scene, scene.patience.build_seconds):
         return _later(deployment, scene)
     if not outcome.has_begun:
         failure = toolforge_failed(
@@ -183,7 +186,8 @@ def _(outcome: out.JobStarted, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deployment:
-    if not _is_over(deployment, scene, scene.patience.start_seconds):
+    waits_it_out = scene.frozen and not outcome.has_begun
+    if waits_it_out or not _is_over(deployment, scene, scene.patience.start_seconds):
         return _later(replace(deployment, ready_since=None), scene)
     if not outcome.has_begun:
         return _fail(
@@ -254,7 +258,8 @@ def _(outcome: out.TidyGoesOn, deployment: Deployment, scene: Scene) -> Deployme
 def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
     if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
         deployment = unsure(deployment, scene.now)
-    if deployment.is_pending and _is_over(deployment, scene, scene.patience.outage_seconds):
+    is_given_up = not scene.frozen and _is_over(deployment, scene, scene.patience.outage_seconds)
+    if deployment.is_pending and is_given_up:
         lasted = _minutes(scene.patience.outage_seconds)
         failure = toolforge_failed(f"Toolforge could not be used for {lasted}: {outcome.reason}")
         if deployment.step is Step.ROLL_BACK:

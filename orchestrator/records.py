@@ -18,6 +18,11 @@ class Kind(StrEnum):
     DEPLOYMENT = "deployment"
     ACCOUNT = "account"
     REPORT = "report"
+    PROJECT = "project"
+
+
+#: Kinds whose steps do something to a dev tool account.
+ON_ACCOUNTS = frozenset({Kind.DEPLOYMENT, Kind.ACCOUNT})
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Subject:
     pool_is_usable: bool = True
     #: The account is being cleaned.
     is_cleaning: bool = False
+    #: Why the newest deployment does not go on although it could; empty when nothing holds it.
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
     match deployment.state:
         case State.QUEUED if deployment.step is Step.AWAIT_APPROVAL:
             return "Waits for a Developer's comment /preview on this commit"
+        case State.QUEUED if subject.held:
+            return f"Waits: {subject.held}"
         case State.QUEUED if not subject.pool_is_usable:
             return "Waits: the pool has no usable Toolforge dev account"
         case State.QUEUED:
@@ -268,6 +272,10 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
                 "the branch is not in this project, so a Developer has to look at the commit first and "
                 "approve it with the comment `/preview`. Another push waits again."
             )
+        case State.QUEUED if subject.held:
+            return f"waits: {one_line(subject.held)}."
+        case State.BUILDING | State.STARTING | State.CHECKING if subject.held:
+            return f"stands still: {one_line(subject.held)}."
         case State.QUEUED if not subject.pool_is_usable:
             return (
                 "waits, since the pool has no dev tool account that can be used. Its operators have to add "
@@ -295,7 +303,16 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
 def _until(preview: Preview) -> str:
     if preview.expires_at is None:
         return ""
-    return f", until {datetime.fromtimestamp(preview.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+    until = f", until {instant(preview.expires_at)}"
+    if preview.keep_until is None:
+        return until
+    kept = f", kept until {instant(preview.keep_until)}"
+    return kept if preview.keep_until == preview.expires_at else until + kept
+
+
+def instant(seconds: float) -> str:
+    """A time for people, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _failure(newest: Deployment) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,7 @@ from orchestrator.outcome import CheckResult, Failure
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
+from orchestrator.switches import Stop, Switch
 
 
 def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
@@ -60,6 +61,11 @@ def deployment_from(row: Row[Any]) -> Deployment:
 def delivery_from(row: Row[Any]) -> Delivery:
     """The delivery in `row`."""
     return Delivery(**_delivery(row))
+
+
+def switch_from(value: Mapping[str, Any]) -> Switch:
+    """The switch that is kept as `value`."""
+    return Switch(**{**value, "stop": Stop(value["stop"])})
 
 
 def event_from(row: Row[Any]) -> Event:

@@ -7,8 +7,9 @@ has no clock and does no I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from orchestrator.line import Line, Manners, Waiting
 from orchestrator.pool import Account, AccountState
@@ -124,6 +125,8 @@ class Snapshot:
     alone: frozenset[int] = frozenset()
     #: The largest image store of the pool, in bytes; None: without limit, or not known.
     largest_store: int | None = None
+    #: Operators have frozen the builds: nothing is begun, and nothing gives way.
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,9 @@ def _line(snapshot: Snapshot) -> Line:
 
 def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     """What to start and who gives way, given what is free and who waits."""
+    if snapshot.frozen:
+        # What was built before has still to get its verdict.
+        return _serve(snapshot)
     line = _line(snapshot)
     planner = _Planner(snapshot, limits, now)
     planner.refuse(line)
@@ -346,10 +352,17 @@ def take_snapshot(
     accounts: Sequence[Account],
     ceiling: Ceiling | None,
     needs: Mapping[int, int] | None = None,
+    *,
+    now: float = inf,
+    frozen: bool = False,
+    paused: Container[int] = (),
+    kept: Container[int] = (),
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
+    Deployments of projects that are `paused`, and those that are not ready by `now`, are not planned.
+    Previews that are `kept` do not give way.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -359,10 +372,16 @@ def take_snapshot(
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
     stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
     return Snapshot(
-        waiting=[_waiting(d, project_id, needs) for d, project_id in going if d.step is Step.AWAIT_SLOT],
+        waiting=[
+            _waiting(d, project_id, needs)
+            for d, project_id in going
+            if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
+        ],
         places=_places([d for d, _ in going], accounts),
         showing=[
-            Showing(preview_id, d.since) for preview_id, d in live.items() if preview_id not in on_the_way
+            Showing(preview_id, d.since)
+            for preview_id, d in live.items()
+            if preview_id not in on_the_way and preview_id not in kept
         ],
         built=[
             Built(d.id, d.account_id, d.step_since)
@@ -382,6 +401,7 @@ def take_snapshot(
             if a.preview_id is not None and busy[a.preview_id] == (a.preview_id in at_rest)
         ),
         largest_store=max((s for s in stores if s is not None), default=None) if None not in stores else None,
+        frozen=frozen,
     )
 
 

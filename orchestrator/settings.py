@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.errors import BadInput
 from orchestrator.policy import Policy
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
@@ -107,6 +108,43 @@ class Settings(BaseSettings):
         Policy.check_only_bots,
         description="Whether bots' merge requests are checked only; `/preview` then brings one to look at.",
     )
+    quiet_seconds: float = Field(
+        Quiet.people_seconds,
+        ge=0,
+        le=3600,
+        description="A push so soon after another one waits until no more has come for so long.",
+    )
+    bot_quiet_seconds: float = Field(
+        Quiet.bot_seconds,
+        ge=0,
+        le=3600,
+        description="What bots push waits until no more has come for so long, ten times that at most.",
+    )
+    keep_seconds: float = Field(
+        Policy.keep_seconds,
+        gt=0,
+        le=366 * 86400.0,
+        description="How long a preview may be kept from giving way to others.",
+    )
+    kept_per_project: int = Field(
+        Policy.kept_per_project,
+        ge=0,
+        le=1000,
+        description="How many previews of a project may be kept at once.",
+    )
+    catch_up_seconds: float = Field(
+        Policy.catch_up_seconds,
+        gt=0,
+        le=86400.0,
+        description="How often GitLab's open merge requests are compared with what we know.",
+    )
+    most_taken_down_share: float = Field(
+        Policy.most_taken_down_share,
+        gt=0,
+        le=1,
+        description="Share of the live previews that one pass of the janitor, or of the comparison with "
+        "GitLab, may take down.",
+    )
     build_seconds: float = Field(Patience.build_seconds, gt=0, description="How long a build may take.")
     start_seconds: float = Field(
         Patience.start_seconds, gt=0, description="How long a job may take to be ready."
@@ -133,12 +171,6 @@ class Settings(BaseSettings):
         Policy.janitor_seconds,
         gt=0,
         description="How often each account is compared with what the database says of it.",
-    )
-    most_taken_down_share: float = Field(
-        Policy.most_taken_down_share,
-        ge=0,
-        le=1,
-        description="Share of the live previews that one such round may take down as gone, but always one.",
     )
     log_limit_bytes: int = Field(2_000_000, ge=1000, description="How much of a log is kept, its end first.")
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
@@ -240,7 +272,11 @@ class Settings(BaseSettings):
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
             janitor_seconds=self.janitor_seconds,
+            quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
+            catch_up_seconds=self.catch_up_seconds,
             most_taken_down_share=self.most_taken_down_share,
+            keep_seconds=self.keep_seconds,
+            kept_per_project=self.kept_per_project,
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
         )

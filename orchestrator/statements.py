@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, func, or_, select, true, update
 
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
 from orchestrator.preview import ENDED, PENDING, State, Step
-from orchestrator.records import Kind
+from orchestrator.records import ON_ACCOUNTS, OPEN_STATES, Kind
+from orchestrator.switches import Stop, Switch
 
 TABLES: Mapping[Kind, Table] = {
     Kind.DELIVERY: t.delivery,
     Kind.DEPLOYMENT: t.deployment,
     Kind.ACCOUNT: t.account,
     Kind.REPORT: t.report_state,
+    Kind.PROJECT: t.project,
 }
 
 
@@ -30,17 +32,27 @@ def _is_free(table: Table) -> Any:
     return (table.c.due_at <= bindparam("now")) & is_unclaimed
 
 
+_IS_PAUSED = exists().where(t.switch.c.name == Switch(Stop.PAUSE, None, "", "", 0.0).name)
+#: A row while operators have stopped everything that is done to accounts.
+PAUSED = select(t.switch.c.name).where(_IS_PAUSED).limit(1)
+SWITCHES = select(t.switch.c.value).where(or_(*(t.switch.c.name.startswith(stop) for stop in Stop)))
+
+
+def _may_be_begun(kind: Kind) -> Any:
+    return ~_IS_PAUSED if kind in ON_ACCOUNTS else true()
+
+
 #: Rows that are due at ``now`` and not being looked at, the longest due first.
 DUE: Mapping[Kind, Select[Any]] = {
     kind: select(key(table), table.c.due_at)
-    .where(_is_free(table))
+    .where(_is_free(table), _may_be_begun(kind))
     .order_by(table.c.due_at)
     .limit(bindparam("most"))
     for kind, table in TABLES.items()
 }
 #: The claim that an earlier holder left behind on row ``row_id``; no row when it cannot be claimed.
 ABANDONED: Mapping[Kind, Select[Any]] = {
-    kind: select(table.c.claim).where(key(table) == bindparam("row_id"), _is_free(table))
+    kind: select(table.c.claim).where(key(table) == bindparam("row_id"), _is_free(table), _may_be_begun(kind))
     for kind, table in TABLES.items()
 }
 #: Claim row ``row_id``.
@@ -78,6 +90,18 @@ PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
 )
+
+#: Merge requests of a project that are open as far as we know.
+KNOWN_OPEN = select(
+    t.preview.c.iid,
+    t.preview.c.head_sha,
+    t.preview.c.seen_at,
+    exists()
+    .where(t.deployment.c.preview_id == t.preview.c.id, t.deployment.c.state == State.LIVE)
+    .label("is_up"),
+).where(t.preview.c.project_id == bindparam("project_id"), t.preview.c.mr_state.in_(OPEN_STATES))
+#: Compare every project at ``at``, or earlier if that was planned.
+COMPARE_BY = update(t.project).where(t.project.c.due_at > bindparam("at")).values(due_at=bindparam("at"))
 
 #: Waits until no other transaction has it.
 LOCK_SCHEDULE = select(t.switch.c.name).where(t.switch.c.name == "schedule").with_for_update()
@@ -167,6 +191,25 @@ REUSABLE = (
     )
     .order_by(t.deployment.c.id.desc())
     .limit(1)
+)
+
+#: From ``now`` on the patience for what is under way counts anew.
+COUNT_ANEW = (
+    update(t.deployment)
+    .where(t.deployment.c.state.in_(PENDING - {State.QUEUED}))
+    .values(since=bindparam("now"), step_since=bindparam("now"))
+)
+CLEAN_ANEW = (
+    update(t.account).where(t.account.c.state == AccountState.CLEANING).values(since=bindparam("now"))
+)
+#: What is up, and was not to be touched for ``seconds``, stays up for so much longer.
+STAY_LONGER = (
+    update(t.preview)
+    .where(t.preview.c.expires_at.is_not(None))
+    .values(
+        expires_at=t.preview.c.expires_at + bindparam("seconds"),
+        keep_until=t.preview.c.keep_until + bindparam("seconds"),
+    )
 )
 
 _IS_IN_POOL = t.account.c.state != AccountState.REMOVED

@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from orchestrator import statements as sql
 from orchestrator import tables as t
+from orchestrator.comparison import Known
 from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.merge_request import MergeRequest
@@ -44,8 +45,10 @@ from orchestrator.rows import (
     lease_from,
     preview_from,
     project_from,
+    switch_from,
 )
 from orchestrator.scheduler import Ceiling, Limits
+from orchestrator.switches import Switches
 
 
 class Store:
@@ -186,6 +189,23 @@ class Tx:
         """Forget a project of which nothing was seen yet."""
         self._connection.execute(t.project.delete().where(t.project.c.id == project_id))
 
+    def known_open(self, project_id: int) -> list[Known]:
+        """The project's merge requests that are open as far as we know."""
+        rows = self._connection.execute(sql.KNOWN_OPEN, {"project_id": project_id})
+        return [Known(row.iid, row.head_sha, is_up=bool(row.is_up), seen_at=row.seen_at) for row in rows]
+
+    def compare_by(self, at: float) -> None:
+        """Compare every project with GitLab at `at`, or earlier if that was planned."""
+        self._connection.execute(sql.COMPARE_BY, {"at": at})
+
+    def put_off(self, claim: Claim, due_at: float) -> None:
+        """What the claimed project was looked at for is done; it is looked at again at `due_at`."""
+        self._connection.execute(
+            update(t.project)
+            .where(t.project.c.id == claim.id, t.project.c.claim == claim.token)
+            .values(due_at=due_at, claim=None, claimed_until=None, attempts=0)
+        )
+
     def preview(self, preview_id: int) -> Preview:
         """The preview with this id; :class:`NotFound` if there is none."""
         return preview_from(self._one(sql.PREVIEW, {"id": preview_id}, f"preview {preview_id}"))
@@ -229,13 +249,40 @@ class Tx:
         self._connection.execute(update(t.preview).where(t.preview.c.id == known.id).values(**values))
         return self.preview(known.id)
 
+    def asked_about(self, project_id: int, iid: int, *, as_of: float) -> None:
+        """GitLab was asked about the merge request at `as_of`, and had nothing to say of it."""
+        this = (t.preview.c.project_id == project_id) & (t.preview.c.iid == iid)
+        self._connection.execute(
+            update(t.preview).where(this, t.preview.c.seen_at < as_of).values(seen_at=as_of)
+        )
+
     def set_preview(self, preview_id: int, *, expires_at: float | None, stop_reason: str) -> None:
-        """Until when it lives, or why it does not."""
+        """Until when it lives, or why it does not; what is down is not kept any more, either."""
+        values: dict[str, Any] = {"expires_at": expires_at, "stop_reason": stop_reason[:255]}
+        if expires_at is None:
+            values["keep_until"] = None
+        self._connection.execute(update(t.preview).where(t.preview.c.id == preview_id).values(**values))
+
+    def keep_preview(self, preview_id: int, *, keep_until: float | None, expires_at: float) -> None:
+        """Until when it does not give way (None: it does), and until when it lives."""
         self._connection.execute(
             update(t.preview)
             .where(t.preview.c.id == preview_id)
-            .values(expires_at=expires_at, stop_reason=stop_reason[:255])
+            .values(keep_until=keep_until, expires_at=expires_at)
         )
+
+    def kept(self, now: float) -> list[Preview]:
+        """Previews that do not give way to others, those of one project together."""
+        query = (
+            select(t.preview)
+            .where(t.preview.c.expires_at > now, t.preview.c.keep_until > now)
+            .order_by(t.preview.c.project_id, t.preview.c.iid)
+        )
+        return [preview_from(row) for row in self._connection.execute(query)]
+
+    def weigh(self, project_id: int, weight: float) -> None:
+        """Give a project its share in the turns of the scheduler."""
+        self._connection.execute(update(t.project).where(t.project.c.id == project_id).values(weight=weight))
 
     def expired(self, now: float) -> list[Preview]:
         """Previews whose time is over."""
@@ -337,6 +384,7 @@ class Tx:
         now: float,
         is_bot: bool = False,
         check_only: bool = False,
+        ready_at: float | None = None,
     ) -> Deployment:
         """A new try at the preview's head commit."""
         deployment_id = self._insert(
@@ -353,6 +401,7 @@ class Tx:
             actor=actor[:255],
             is_bot=is_bot,
             check_only=check_only,
+            ready_at=ready_at,
             checks=[],
             entered={State.QUEUED: now},
         )
@@ -534,6 +583,13 @@ class Tx:
         ).all()
         return [event_from(row) for row in reversed(rows)]
 
+    def events_about(self, subject: str, *, limit: int = 500) -> list[Event]:
+        """The newest lines about subjects of one kind, the oldest of them first."""
+        rows = self._connection.execute(
+            select(t.event).where(t.event.c.subject == subject).order_by(t.event.c.id.desc()).limit(limit)
+        ).all()
+        return [event_from(row) for row in reversed(rows)]
+
     def add_delivery(
         self, project_id: int, key: str, *, kind: str, iid: int, facts: Any, now: float
     ) -> int | None:
@@ -570,9 +626,9 @@ class Tx:
         )
 
     def postpone(self, claim: Claim, *, due_at: float, error: str) -> None:
-        """Nothing could be done with the claimed delivery or report: look again at `due_at`."""
+        """Nothing could be done with the claimed delivery, report or project: look again at `due_at`."""
         table = sql.TABLES[claim.kind]
-        column = "error" if claim.kind is Kind.REPORT else "result"
+        words = {Kind.REPORT: {"error": error[:255]}, Kind.DELIVERY: {"result": error[:255]}}
         self._connection.execute(
             update(table)
             .where(sql.key(table) == claim.id, table.c.claim == claim.token)
@@ -581,7 +637,7 @@ class Tx:
                 claim=None,
                 claimed_until=None,
                 attempts=table.c.attempts + 1,
-                **{column: error[:255]},
+                **words.get(claim.kind, {}),
             )
         )
 
@@ -664,6 +720,28 @@ class Tx:
         )
         if not changed.rowcount:
             self._insert(t.switch, name=name, value=value)
+
+    def remove_switch(self, name: str) -> None:
+        """Forget a switch."""
+        self._connection.execute(t.switch.delete().where(t.switch.c.name == name))
+
+    def switches(self) -> Switches:
+        """What operators have stopped, the oldest first."""
+        on = [switch_from(value) for value in self._connection.scalars(sql.SWITCHES)]
+        return Switches(sorted(on, key=lambda switch: switch.at))
+
+    def is_paused(self) -> bool:
+        """True while operators have stopped everything that is done to accounts."""
+        return self._connection.scalar(sql.PAUSED) is not None
+
+    def count_anew(self, now: float) -> None:
+        """Nothing was done, or could be done, until now: it is not held against what is under way."""
+        self._connection.execute(sql.COUNT_ANEW, {"now": now})
+        self._connection.execute(sql.CLEAN_ANEW, {"now": now})
+
+    def stay_longer(self, seconds: float) -> None:
+        """Everything that is up stays up for so much longer."""
+        self._connection.execute(sql.STAY_LONGER, {"seconds": seconds})
 
     # --- within ---------------------------------------------------------------------------------------
 

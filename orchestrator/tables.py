@@ -213,7 +213,7 @@ event = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", Double, nullable=False),
-    # "deployment", "account" or "preview", and its id.
+    # "deployment", "account", "preview", "project" or "switch" (by its project, 0 for all), and its id.
     Column("subject", String(16), nullable=False),
     Column("subject_id", Integer, nullable=False),
     Column("preview_id", Integer, index=True),

@@ -14,6 +14,7 @@ from orchestrator.records import Event, Lease, Preview, Project
 from orchestrator.report import Subject
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.store import Store, Tx
+from orchestrator.switches import Stop, Switch, Switches
 
 #: Of a longer queue, pages show the first.
 _QUEUE_SHOWN = 50
@@ -40,6 +41,17 @@ class PreviewView:
 
 
 @dataclass(frozen=True)
+class SwitchView:
+    """Something that operators have stopped."""
+
+    #: As a sentence's begin, such as "builds are frozen".
+    what: str
+    #: What ends it, on the command line.
+    remedy: str
+    switch: Switch
+
+
+@dataclass(frozen=True)
 class Waiter:
     """Somebody in the queue."""
 
@@ -60,6 +72,9 @@ class Overview:
     waiting: int
     #: Those that wait for an account or a build slot, the next first; the beginning of a long queue.
     queue: Sequence[Waiter]
+    switches: Sequence[SwitchView] = ()
+    #: Nothing new is built, so that no verdict can be expected.
+    is_frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,8 @@ class _Scene:
     accounts: Sequence[Account]
     projects: Sequence[Project]
     ceiling: Ceiling
+    switches: Switches
+    kept: Sequence[Preview]
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class Views:
     def overview(self, now: float) -> Overview:
         """All that the first page shows."""
         with self._store.read() as tx:
-            scene = self._scene(tx)
+            scene = self._scene(tx, now)
             projects = {project.id: project for project in scene.projects}
             return Overview(
                 accounts=scene.accounts,
@@ -114,6 +131,8 @@ class Views:
                 ceiling=scene.ceiling.builds,
                 waiting=sum(deployment.state is State.QUEUED for deployment, _ in scene.going),
                 queue=self._queue(tx, scene, projects, now),
+                switches=[self._switch(switch, projects) for switch in scene.switches.on],
+                is_frozen=scene.switches.is_frozen,
             )
 
     def accounts(self) -> list[AccountView]:
@@ -133,6 +152,25 @@ class Views:
             holders = {one.preview_id for one in leases if one.preview_id is not None}
             names = {preview_id: _name(tx, preview_id) for preview_id in holders}
             return AccountView(account, _holder(tx, account), leases, names)
+
+    def switches(self) -> list[SwitchView]:
+        """What operators have stopped, the oldest first."""
+        with self._store.read() as tx:
+            projects = {project.id: project for project in tx.projects()}
+            return [self._switch(switch, projects) for switch in tx.switches().on]
+
+    def history(self, subject: str) -> list[Event]:
+        """The newest events about subjects of one kind, the oldest of them first."""
+        with self._store.read() as tx:
+            return tx.events_about(subject)
+
+    def _switch(self, switch: Switch, projects: Mapping[int, Project]) -> SwitchView:
+        resume = "toolforge-preview switch resume"
+        if switch.project_id is not None:
+            path = projects[switch.project_id].path
+            return SwitchView(f"project {path} is paused", f"{resume} --project {path}", switch)
+        what = "everything is paused" if switch.stop is Stop.PAUSE else "builds are frozen"
+        return SwitchView(what, resume, switch)
 
     def _queue(self, tx: Tx, scene: _Scene, projects: Mapping[int, Project], now: float) -> list[Waiter]:
         turns = self._turns(scene, now)
@@ -165,7 +203,9 @@ class Views:
             view = self._view(tx, project, present)
             lease = tx.last_lease(preview_id)
             waits = view.newest is not None and view.newest.step is Step.AWAIT_SLOT
-            turn = self._turns(self._scene(tx), now).get(view.newest.id) if view.newest and waits else None
+            turn = (
+                self._turns(self._scene(tx, now), now).get(view.newest.id) if view.newest and waits else None
+            )
             is_over = lease is not None and lease.ended_at is not None and lease.bytes_after is not None
             return project, Subject(
                 preview=present,
@@ -178,6 +218,7 @@ class Views:
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
                 pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
+                held=self._held(tx, project, view.newest, now),
             )
 
     def _view(
@@ -207,15 +248,38 @@ class Views:
         out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
         return any(account.state not in out_of_use for account in tx.accounts())
 
-    def _scene(self, tx: Tx) -> _Scene:
-        return _Scene(tx.unsettled(), tx.accounts(), tx.projects(), tx.ceiling(self._limits))
+    def _held(self, tx: Tx, project: Project, newest: Deployment | None, now: float) -> str:
+        if newest is None or not newest.is_on_its_way:
+            return ""
+        is_waiting = newest.state is State.QUEUED
+        by_switch = tx.switches().holding(project.id, is_waiting=is_waiting)
+        waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
+        return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
+
+    def _scene(self, tx: Tx, now: float) -> _Scene:
+        return _Scene(
+            going=tx.unsettled(),
+            accounts=tx.accounts(),
+            projects=tx.projects(),
+            ceiling=tx.ceiling(self._limits),
+            switches=tx.switches(),
+            kept=tx.kept(now),
+        )
 
     def _turns(self, scene: _Scene, now: float) -> Mapping[int, Turn]:
         """What each waiting deployment can expect, by its id."""
         limits = scheduler.with_weights(self._limits, scene.projects)
         seconds = {p.id: p.build_seconds for p in scene.projects if p.build_seconds is not None}
-        snapshot = scheduler.take_snapshot(scene.going, scene.accounts, scene.ceiling)
-        return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now)
+        snapshot = scheduler.take_snapshot(
+            scene.going,
+            scene.accounts,
+            scene.ceiling,
+            now=now,
+            frozen=scene.switches.is_frozen,
+            paused=scene.switches.paused_projects,
+        )
+        kept_until = {kept.id: kept.keep_until or now for kept in scene.kept}
+        return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now, kept_until)
 
 
 def _holder(tx: Tx, account: Account) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 from flask import Flask, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Parts
+from orchestrator.errors import PreviewError
 from orchestrator.settings import load_settings
 from web import health, pages, webhook
 from web.parts import install
+
+log = logging.getLogger(__name__)
 
 
 def create_app(parts: Parts | None = None) -> Flask:
@@ -23,7 +30,16 @@ def create_app(parts: Parts | None = None) -> Flask:
     app.register_blueprint(webhook.blueprint)
     app.register_blueprint(pages.blueprint)
     app.after_request(_close_doors)
+    _catch_up(parts)
     return app
+
+
+def _catch_up(parts: Parts) -> None:
+    """GitLab does not deliver again what nobody took while there was no web process."""
+    try:
+        parts.lifecycle.compare_by(time.time())
+    except (SQLAlchemyError, PreviewError) as error:
+        log.warning("what was missed is looked for later: %s", type(error).__name__)
 
 
 def _close_doors(response: Response) -> Response:

@@ -21,6 +21,7 @@ from orchestrator.records import Kind
 from orchestrator.settings import load_settings
 from worker.runner import Runner
 
+log = logging.getLogger(__name__)
 parts = Parts(load_settings())
 
 app = Celery("toolforge_preview", broker=parts.settings.redis_url)
@@ -72,12 +73,14 @@ def sweep() -> None:
 
 
 @beat_init.connect
-def _inspect_at_the_start(**_: object) -> None:
-    """What happened to the accounts while nobody looked is found now, not in the janitor's next round."""
+def _look_at_everything(**_: object) -> None:
+    """What happened while the clock stood still is found now, not when its next round comes."""
+    now = time.time()
     try:
-        parts.lifecycle.inspect_all(time.time())
+        parts.lifecycle.inspect_all(now)
+        parts.lifecycle.compare_by(now)
     except (*AWAY, Conflict) as error:
-        logging.getLogger(__name__).warning("no inspection at the start: %s", type(error).__name__)
+        log.warning("nothing is looked at before its time: %s", type(error).__name__)
 
 
 @setup_logging.connect

@@ -25,7 +25,7 @@ def _observe(parts: Parts, claim: Claim, delivery: Delivery, project: Project, n
     try:
         seen = parts.gitlab.merge_request(project.gitlab_id, delivery.iid)
     except Missing:
-        return parts.lifecycle.ignore(claim, "GitLab does not know the merge request", now)
+        return parts.lifecycle.not_found(claim, delivery, time.time(), as_of=now)
     return parts.lifecycle.observe(claim, delivery, seen, time.time(), as_of=now)
 
 
@@ -40,7 +40,7 @@ def _comment(parts: Parts, claim: Claim, delivery: Delivery, project: Project, n
     try:
         seen = parts.gitlab.merge_request(project.gitlab_id, delivery.iid)
     except Missing:
-        return parts.lifecycle.ignore(claim, "GitLab does not know the merge request", now)
+        return parts.lifecycle.not_found(claim, delivery, time.time(), as_of=now)
     dues, was_done = parts.lifecycle.command(claim, delivery, seen, verb, time.time(), as_of=now)
     _answer(parts, project, delivery, "white_check_mark" if was_done else "confused")
     return dues

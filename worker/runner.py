@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
-from orchestrator.gitlab import GitLabError
+from orchestrator.gitlab import GitLabBusy, GitLabError
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
-from orchestrator.records import Claim, Due, Kind, Preview, Project
+from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
-from worker import build, deliveries, deploy, holdings, janitor, reports, smoke, teardown
+from worker import build, catch_up, deliveries, deploy, holdings, janitor, reports, smoke, teardown
 from worker.claims import CLAIM_SECONDS, ActiveClaims
 from worker.janitor import Round
 from worker.step import Overtaken, Site
@@ -31,6 +32,8 @@ _STEPS = 8
 #: An effect is begun only while its claim lasts at least this long.
 _MARGIN_SECONDS = 3.0
 _REPORT_BACKOFF = 5.0
+#: While GitLab is away, projects are compared so often: until it is back, and once then.
+_OUTAGE_SECONDS = 30.0
 #: What GitLab refuses this often (it may take hours) is refused for good.
 _REPORT_TRIES = 20
 
@@ -45,6 +48,10 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.ROLL_BACK: deploy.roll_back,
     Step.TIDY: teardown.tidy,
 }
+
+
+class _Paused(PreviewError):
+    """Operators have stopped everything: no further effect."""
 
 
 _LEASE_IS_OVER = out.AccountUnusable("its lease is over")
@@ -76,6 +83,7 @@ class Runner:
             Kind.ACCOUNT: self._account,
             Kind.DELIVERY: self._delivery,
             Kind.REPORT: self._report,
+            Kind.PROJECT: self._project,
         }
 
     def close(self) -> None:
@@ -117,6 +125,10 @@ class Runner:
         try:
             with self._claims.keep(claim):
                 return self._take[kind](claim)
+        except _Paused:
+            # The claim stays: whoever goes on with the row will know that it was cut off in the middle.
+            log.info("%s %s: paused", kind, row_id)
+            return []
         except (Overtaken, Conflict) as reason:
             log.info("%s %s: %s", kind, row_id, reason)
             return self._give_back(claim, self._clock())
@@ -143,6 +155,9 @@ class Runner:
             with self._parts.store.read() as tx:
                 is_held = tx.holds(claim, now + _MARGIN_SECONDS)
                 is_leased = deployment is None or tx.lease_is_current(deployment)
+                is_paused = claim.kind in ON_ACCOUNTS and tx.is_paused()
+            if is_paused:
+                raise _Paused
             if not is_leased:
                 raise Overtaken("the lease of the account is over")
             if not is_held and not self._renew(claim, now):
@@ -333,12 +348,29 @@ class Runner:
             is_done = tx.close_report(claim, version, error="; ".join(refused))
         return [] if is_done else [Due(Kind.REPORT, claim.id, self._clock())]
 
+    def _project(self, claim: Claim) -> list[Due]:
+        try:
+            return catch_up.compare(self._parts, claim)
+        except GitLabBusy as error:
+            return self._postpone(claim, error, _OUTAGE_SECONDS)
+        except GitLabError as error:
+            log.warning("project %s cannot be compared: %s", claim.id, error)
+            return self._postpone(claim, error, self._parts.settings.catch_up_seconds)
+
     def _postpone(self, claim: Claim, error: PreviewError, pause: float) -> list[Due]:
         asked_for = error.seconds if isinstance(error, TryLater) else None
         due_at = self._clock() + (pause if asked_for is None else min(asked_for, 600.0))
         with self._parts.store.write() as tx:
             tx.postpone(claim, due_at=due_at, error=str(error))
+        if isinstance(error, GitLabBusy) and claim.kind is not Kind.PROJECT:
+            self._compare_after_outage()
         return [Due(claim.kind, claim.id, due_at)]
+
+    def _compare_after_outage(self) -> None:
+        """What happened while GitLab was away it may never have told us."""
+        # The next one that is away, or the usual time of the comparison, brings it as well.
+        with suppress(Conflict):
+            self._parts.lifecycle.compare_by(self._clock() + _OUTAGE_SECONDS)
 
 
 def _report_pause(attempts: int) -> float:

@@ -507,3 +507,73 @@ def test_a_refusal_is_one_sentence_on_stderr_and_exit_code_2(command: CommandLin
     assert done.stdout == ""
     assert done.stderr.startswith("Error: There is no preview 'tools/x!1'")
     assert "Traceback" not in done.stderr
+
+
+# --- switches -----------------------------------------------------------------------------------------
+
+
+def test_what_is_stopped_is_listed_until_it_goes_on(command: CommandLine, seeder: Seeder) -> None:
+    assert command("switch", "list").words == "Nothing is stopped.\n"
+    path = seeder.project("stopped").path
+    assert command("project", "add", path).code == 0
+    assert command("switch", "freeze", "--why", "Toolforge  maintenance").code == 0
+    assert command("switch", "pause", "--project", path, "--why", "too much").code == 0
+    words = command("switch", "list").words
+    assert "builds are frozen  since" in words
+    assert "Toolforge maintenance" in words
+    assert f"project {path} is paused  since" in words
+    assert command("switch", "pause", "--why", "something is wrong").code == 0
+    assert "everything is paused" in command("switch", "list").words
+    assert command("switch", "resume").code == 0
+    words = command("switch", "list").words
+    assert "frozen" not in words
+    assert path in words
+    assert command("switch", "resume", "--project", path).code == 0
+    told = command("switch", "list", "--history").words
+    assert told.startswith("Nothing is stopped.\n")
+    assert told.count("end of pause") == 2
+    assert "Nothing of that kind is stopped" in command.refuses("switch", "resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("pause", "--project", "no/such", "--why", "x"), "'no/such' is not connected"),
+        (("resume", "--project", "no/such"), "'no/such' is not connected"),
+        (("freeze", "--why", " "), "Say why"),
+        (("freeze",), "--why"),
+    ],
+)
+def test_a_switch_without_a_reason_or_for_an_unknown_project_is_refused(
+    command: CommandLine, arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in command.refuses("switch", *arguments)
+
+
+# --- shares and kept previews -------------------------------------------------------------------------
+
+
+def test_a_project_is_given_another_share(command: CommandLine, seeder: Seeder) -> None:
+    path = seeder.project("shared").path
+    assert command("project", "add", path).code == 0
+    assert "weight" not in command("project", "list").words
+    assert command("project", "set", path, "--weight", "2.5").code == 0
+    assert "weight 2.5" in command("project", "list").words
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "101", "nan", "inf", "much"])
+def test_a_share_out_of_bounds_is_refused(command: CommandLine, seeder: Seeder, weight: str) -> None:
+    path = seeder.project(f"weighty-{weight}").path
+    assert command("project", "add", path).code == 0
+    words = command.refuses("project", "set", path, "--weight", weight)
+    assert "above 0 and at most 100" in words or "not a valid float" in words
+
+
+@pytest.mark.parametrize("duration", ["", "3", "d", "3w", "-3d", "1.5h", "9999999d"])
+def test_a_duration_that_is_none_is_refused(command: CommandLine, duration: str) -> None:
+    assert "no duration such as" in command.refuses("preview", "keep", "--", "tools/x!1", duration)
+
+
+@pytest.mark.parametrize("arguments", [("keep", "tools/x!1", "3d"), ("release", "tools/x!1")])
+def test_only_a_preview_that_is_there_is_kept(command: CommandLine, arguments: tuple[str, ...]) -> None:
+    assert "There is no preview 'tools/x!1'" in command.refuses("preview", *arguments)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orchestrator import outcome as out
@@ -14,6 +16,7 @@ from orchestrator.policy import Policy
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, Step
 from orchestrator.progress import Patience
+from orchestrator.quiet import Quiet
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.scheduler import Limits
 
@@ -36,26 +39,47 @@ GOOD: dict[Step, Outcome] = {
 class World:
     """Drives the lifecycle as GitLab and the workers would."""
 
-    def __init__(self, parts: Parts, *, accounts: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        accounts: int = 1,
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self.store = parts.store
         self.now = 1_000_000.0
-        self.policy = Policy(Patience(stable_seconds=0.0), limits or Limits(), live_seconds=3600.0)
+        given = policy or Policy(limits=limits or Limits(), quiet=Quiet(0.0, 0.0))
+        self.policy = replace(given, patience=Patience(stable_seconds=0.0), live_seconds=3600.0)
         self.lifecycle = Lifecycle(self.store, self.policy)
         self._deliveries = itertools.count(1)
+        self.views = parts.views
+        self.project_id = self._connect(77, "group/tool")
         with self.store.write() as tx:
-            self.project_id = tx.put_project(
-                gitlab_id=77,
-                path="group/tool",
-                web_url="http://gitlab/group/tool",
-                git_url="http://gitlab/group/tool.git",
-                secret_digests=["0" * 64],
-                checks=[],
-                now=self.now,
-            )
             names = [f"dev-{number}" for number in range(accounts)]
             ids = [tx.add_account(name, {}, self.now) for name in names]
         for account_id in ids:
             self.cleaning(account_id, out.Cleaned(0, 0))
+
+    def _connect(self, gitlab_id: int, path: str) -> int:
+        with self.store.write() as tx:
+            return tx.put_project(
+                gitlab_id=gitlab_id,
+                path=path,
+                web_url=f"http://gitlab/{path}",
+                git_url=f"http://gitlab/{path}.git",
+                secret_digests=["0" * 64],
+                checks=[],
+                now=self.now,
+            )
+
+    @contextmanager
+    def another_project(self) -> Iterator[int]:
+        """What is said in the block is about a project of its own."""
+        first = self.project_id
+        self.project_id = self._connect(78, "group/other")
+        yield self.project_id
+        self.project_id = first
 
     # --- what comes from outside ---
 
@@ -68,9 +92,11 @@ class World:
         fork: bool = False,
         as_of: float | None = None,
         author: str = "bob",
+        who: str = "",
     ) -> list[Due]:
-        claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, {})
-        merge_request = replace(merge_request, author=author)
+        """GitLab shows the merge request by `author`; `who` acted, where a delivery says so."""
+        facts: dict[str, object] = {"username": who} if who else {}
+        claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         return self.lifecycle.observe(
@@ -78,26 +104,40 @@ class World:
         )
 
     def comments(
-        self, verb: Verb, iid: int = 1, *, under: str = A, head: str = A, fork: bool = False
+        self,
+        verb: Verb,
+        iid: int = 1,
+        *,
+        under: str = A,
+        head: str = A,
+        fork: bool = False,
+        author: str = "bob",
     ) -> bool:
-        facts = {"username": "carol", "sha": under}
-        claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts)
+        facts: dict[str, object] = {"username": "carol", "sha": under}
+        claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now, as_of=self.now)
         return was_done
 
     def _delivery(
-        self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object]
+        self, kind: str, iid: int, sha: str, state: str, fork: bool, facts: dict[str, object], author: str
     ) -> tuple[Claim, MergeRequest]:
         with self.store.read() as tx:
             project = tx.project(self.project_id)
         key = f"key-{next(self._deliveries)}"
         dues = self.lifecycle.receive(project, key, kind=kind, iid=iid, facts=facts, now=self.now)
-        return self.claim(Kind.DELIVERY, dues[0].id), self.merge_request(iid, sha, state, fork=fork)
+        seen = self.merge_request(iid, sha, state, fork=fork, author=author)
+        return self.claim(Kind.DELIVERY, dues[0].id), seen
 
     def merge_request(
-        self, iid: int = 1, sha: str = A, state: str = "opened", *, fork: bool = False
+        self,
+        iid: int = 1,
+        sha: str = A,
+        state: str = "opened",
+        *,
+        fork: bool = False,
+        author: str = "bob",
     ) -> MergeRequest:
         """What GitLab says of it."""
         return MergeRequest(
@@ -105,7 +145,7 @@ class World:
             state=state,
             sha=sha,
             title=f"Change {iid}",
-            author="bob",
+            author=author,
             web_url=f"http://gitlab/group/tool/-/merge_requests/{iid}",
             source_branch=f"change-{iid}",
             target_branch="main",
@@ -155,6 +195,16 @@ class World:
         claim = self.claim(Kind.ACCOUNT, account_id)
         self.lifecycle.record_inspection(claim, before, outcome, self.now)
         return self.account(account_id)
+
+    def tells_gitlab(self) -> None:
+        """Everything that there is to tell is told."""
+        with self.store.write() as tx:
+            late = self.now + 1e9
+            for due in tx.due(late, limit=1000):
+                if due.kind is Kind.REPORT:
+                    claim = tx.claim(due.kind, due.id, now=late, seconds=1.0)
+                    assert claim is not None
+                    tx.close_report(claim, tx.told(due.id)[1], error="")
 
     # --- what is ---
 

@@ -49,11 +49,16 @@ def an_account(number: int, state: AccountState, preview_id: int | None = None) 
 
 
 def turns_of(
-    deployments: list[Deployment], accounts: list[Account], seconds: Mapping[int, float] | None = None
+    deployments: list[Deployment],
+    accounts: list[Account],
+    seconds: Mapping[int, float] | None = None,
+    *,
+    kept_until: Mapping[int, float] | None = None,
+    frozen: bool = False,
 ) -> Mapping[int, Turn]:
     going = [(deployment, 1) for deployment in deployments]
-    snapshot = take_snapshot(going, accounts, None)
-    return forecast(snapshot, going, accounts, seconds or {}, LIMITS, NOW)
+    snapshot = take_snapshot(going, accounts, None, frozen=frozen)
+    return forecast(snapshot, going, accounts, seconds or {}, LIMITS, NOW, kept_until or {})
 
 
 def test_whoever_is_next_waits_for_its_own_build_alone() -> None:
@@ -78,6 +83,19 @@ def test_without_an_account_one_waits_until_the_live_preview_has_had_its_time() 
     held = an_account(1, AccountState.LEASED, preview_id=1)
     found = turns_of([live, a_deployment(2)], [held], {1: 60.0})
     assert found[2].verdict_at == NOW + 600.0 + CLEANING_SECONDS + 60.0 + VERDICT_SECONDS
+
+
+def test_a_preview_that_is_kept_does_not_give_way_before_that_is_over() -> None:
+    live = a_deployment(1, State.LIVE, account=1, since=NOW - 400.0)
+    held = an_account(1, AccountState.LEASED, preview_id=1)
+    found = turns_of([live, a_deployment(2)], [held], {1: 60.0}, kept_until={1: NOW + 7000.0})
+    assert found[2].verdict_at == NOW + 7000.0 + CLEANING_SECONDS + 60.0 + VERDICT_SECONDS
+
+
+def test_while_builds_are_frozen_everybody_keeps_the_turn_and_no_time_is_promised() -> None:
+    free = an_account(1, AccountState.FREE)
+    found = turns_of([a_deployment(1), a_deployment(2)], [free], frozen=True)
+    assert found == {1: Turn(1, None), 2: Turn(2, None)}
 
 
 def test_where_no_account_will_come_free_no_time_is_promised() -> None:

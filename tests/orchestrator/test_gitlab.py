@@ -134,7 +134,9 @@ def test_only_open_merge_requests_are_listed(scene: Scene) -> None:
     project, before = scene.merge_request.project, scene.gitlab.open_merge_requests(scene.project)
     scene.seeder.push_to_branch(project, "other", {"other.py": "pass\n"}, "Another change")
     other = scene.seeder.open_merge_request(project, "other", "Another change")
-    assert sorted(scene.gitlab.open_merge_requests(scene.project)) == sorted([*before, other.iid])
+    listed = scene.gitlab.open_merge_requests(scene.project)
+    assert listed == {**before, other.iid: other.sha}
+    assert listed[scene.iid] == scene.merge_request.sha
     scene.seeder.close_merge_request(other)
     assert scene.gitlab.open_merge_requests(scene.project) == before
 

@@ -190,3 +190,8 @@ def test_the_policy_is_what_was_set() -> None:
     ).policy()
     assert (policy.limits.max_concurrent_builds, policy.limits.builds_per_account) == (9, 2)
     assert (policy.live_seconds, policy.patience.check_seconds, policy.clean_poll_seconds) == (5, 7, 0.25)
+
+
+def test_names_of_bots_have_commas_between_them(environment: Environment) -> None:
+    environment(BOTS="pywikibot, renovate-bot,")
+    assert load_settings().policy().bots == {"pywikibot", "renovate-bot"}

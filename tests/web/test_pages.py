@@ -231,3 +231,12 @@ def test_whatever_a_title_says_the_page_has_the_same_tags(web: WebScene, world: 
     usual = tags_in(web.get(PAGE).text)
     named(world, title=words, source_branch=words, author=words)
     assert tags_in(web.get(PAGE).text) == usual
+
+
+def test_the_overview_says_what_operators_have_stopped(web: WebScene, world: World) -> None:
+    world.lifecycle.freeze("olga", "maintenance <b>until</b> 14:00", world.now)
+    page = web.get("/").text
+    assert "Builds are frozen" in page
+    assert "olga: maintenance &lt;b&gt;until&lt;/b&gt; 14:00" in page
+    world.lifecycle.resume("olga", world.now)
+    assert "frozen" not in web.get("/").text

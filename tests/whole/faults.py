@@ -48,6 +48,14 @@ def arm_gitlab(stack: Stack, kind: str, operation: str, **settings: Any) -> None
     _post(f"{stack.places.gitlab_url}/-/local/faults", body, headers)
 
 
+def gitlab_still_to_fail(stack: Stack) -> list[str]:
+    """The operations at which the local GitLab is still to fail."""
+    headers = {"PRIVATE-TOKEN": stack.places.gitlab_root_token}
+    request = urllib.request.Request(f"{stack.places.gitlab_url}/-/local/faults", headers=headers)
+    with urllib.request.urlopen(request) as response:
+        return [fault["operation"] for fault in json.load(response)]
+
+
 def _post(
     url: str, body: dict[str, Any], headers: dict[str, str], context: ssl.SSLContext | None = None
 ) -> Any:

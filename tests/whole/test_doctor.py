@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -265,3 +266,19 @@ def test_leftovers_in_a_free_account_are_named(stack: Stack) -> None:
         client.start_build(source_url=project.clone_url, ref="refs/heads/main", image_name="foreign")
     _, findings = doctor(stack)
     assert "build dev-2-" in wrong(findings)["account dev-2"]["message"]
+
+
+def test_a_switch_is_told_and_found_wrong_when_it_seems_forgotten(stack: Stack) -> None:
+    now = time.time()
+    stack.parts.lifecycle.freeze("olga", "maintenance", now)
+    _, findings = doctor(stack)
+    (told,) = [finding for finding in findings if finding["subject"] == "switch"]
+    assert told["is_well"]
+    assert "builds are frozen since" in told["message"]
+    assert told["message"].endswith("by olga: maintenance")
+    stack.parts.lifecycle.resume("olga", now)
+    stack.parts.lifecycle.freeze("olga", "maintenance", now - 90000)
+    code, findings = doctor(stack)
+    stack.parts.lifecycle.resume("olga", now)
+    assert code == 1
+    assert "toolforge-preview switch resume" in wrong(findings)["switch"]["remedy"]

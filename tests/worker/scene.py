@@ -180,6 +180,7 @@ class Workshop:
             "toolforge_ca_file": self.toolforge.ca_file,
             "preview_url": f"http://{{tool}}.localhost:{self.toolforge.web_port}",
             "stable_seconds": 0,
+            "quiet_seconds": 0,
         }
         return load_settings(**(values | changes))
 

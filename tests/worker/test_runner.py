@@ -37,6 +37,13 @@ def claimed_until(service: Service, deployment: Deployment) -> float | None:
     return found
 
 
+def claimed_account(service: Service) -> float | None:
+    """Until when somebody cleans the account."""
+    with service.parts.store.engine.connect() as connection:
+        found: float | None = connection.scalar(select(t.account.c.claimed_until))
+    return found
+
+
 def taken_over(service: Service, deployment: Deployment) -> bool:
     """Much later another worker claims the row."""
     with service.parts.store.write() as tx:
@@ -239,13 +246,13 @@ def test_an_unforeseen_exception_postpones_the_row_and_does_not_strand_it(
 def test_a_database_that_is_away_for_a_moment_strands_no_row(service: Service) -> None:
     deployment = service.sees()
     with service.parts.store.engine.begin() as connection:
-        t.switch.drop(connection)
+        connection.exec_driver_sql("ALTER TABLE project RENAME TO elsewhere")
     postponed = service.looks(deployment)
     assert postponed.due_at is not None
     assert service.now < postponed.due_at <= service.now + 30.0
     assert claimed_until(service, deployment) is None
     with service.parts.store.engine.begin() as connection:
-        t.switch.create(connection)
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO project")
     assert service.looks(postponed).build_id is not None
 
 
@@ -286,3 +293,66 @@ def test_gitlab_being_away_delays_no_deployment(serve: Callable[..., Service]) -
     service.sees()
     service.runner.look(Kind.REPORT, service.deployment().preview_id)
     assert service.looks(service.deployment()).build_id is not None
+
+
+# --- the emergency stop -------------------------------------------------------------------------------
+
+
+def test_a_cleaning_that_is_under_way_stops_before_its_next_effect(service: Service) -> None:
+    deployment = service.sees(ENDLESS)
+    service.looks(deployment)
+    service.sees(ENDLESS, state="closed")
+    until(lambda: service.looks(service.deployment(ENDLESS)).is_settled)
+    with service.workshop.opened() as account:
+        account.set_envvar("LEFT_OVER", "1")
+    service.workshop.fault("slow", "jobs.*", seconds=1.5, count=1)
+    with running(service.cleans):
+        until(lambda: claimed_account(service) is not None)
+        service.parts.lifecycle.pause("olga", "it deletes the wrong things", service.now)
+    tools = service.workshop.toolforge.state()["tools"][service.workshop.tool]
+    assert "LEFT_OVER" in tools["envvars"]
+    assert service.account().state is AccountState.CLEANING
+    service.parts.lifecycle.resume("olga", service.now)
+    service.now += 10
+    until(lambda: service.cleans().state is AccountState.FREE)
+
+
+def test_a_step_that_was_stopped_in_the_middle_is_taken_over_when_all_goes_on(service: Service) -> None:
+    deployment = service.sees()
+    service.workshop.fault("slow", "builds.*", seconds=1.5, count=1)
+    with running(lambda: service.looks(deployment)):
+        until(lambda: claimed_until(service, deployment) is not None)
+        service.parts.lifecycle.pause("olga", "too much", service.now)
+    assert service.deployment().build_id is None
+    service.parts.lifecycle.resume("olga", service.now)
+    service.now += 10
+    until(lambda: service.looks(service.deployment()).state is State.LIVE)
+
+
+# --- comparing with GitLab ----------------------------------------------------------------------------
+
+
+def compared_at(service: Service) -> float:
+    """When the project is compared next."""
+    with service.parts.store.read() as tx:
+        return next(due.at for due in tx.due(service.now + 1e9, limit=99) if due.kind is Kind.PROJECT)
+
+
+def compare_at(service: Service, at: float) -> None:
+    with service.parts.store.write() as tx:
+        tx.put_project(gitlab_id=77, due_at=at, now=service.now)
+
+
+def test_an_outage_of_gitlab_brings_a_comparison_until_it_is_over(serve: Callable[..., Service]) -> None:
+    service = serve(gitlab_url="http://127.0.0.1:1")
+    compare_at(service, service.now + 900.0)
+    with service.parts.store.read() as tx:
+        project = tx.project(service.project_id)
+    (due,) = service.parts.lifecycle.receive(
+        project, "k", kind="merge_request", iid=1, facts={}, now=service.now
+    )
+    service.runner.look(Kind.DELIVERY, due.id)
+    assert compared_at(service) == service.now + 30.0
+    service.now += 30.0
+    service.runner.look(Kind.PROJECT, service.project_id)
+    assert compared_at(service) == service.now + 30.0
