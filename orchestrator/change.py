@@ -17,7 +17,7 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
-from orchestrator.report import instant
+from orchestrator.report import instant, size
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
 
@@ -368,6 +368,10 @@ class Change:
         had_it = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
         for preview_id in had_it:
             self._report(preview_id, at_once=True)
+            if bytes_after is not None:
+                receipt = f"{size(current.bytes_before or 0)} of images before, {size(bytes_after)} after"
+                why = f"{current.name} was given back clean: {receipt}"
+                self.note(after, why, preview_id=preview_id)
         self.plan_again = True
 
     def take_down(self, live: Deployment, why: str) -> None:

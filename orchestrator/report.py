@@ -355,10 +355,11 @@ def _receipt(subject: Subject) -> str:
     if subject.receipt is None:
         return ""
     before, after = subject.receipt
-    return f"The account was given back clean: {_size(before)} of images before, {_size(after)} after."
+    return f"The account was given back clean: {size(before)} of images before, {size(after)} after."
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """A number of bytes for people."""
     if count < 2**20:
-        return f"{count / 2**10:.1f} KiB" if count else "0 bytes"
+        return f"{count / 2**10:.1f} KiB" if count >= 2**10 else f"{count} bytes"
     return f"{count / 2**20:.1f} MiB"

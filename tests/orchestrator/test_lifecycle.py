@@ -37,8 +37,10 @@ def test_a_merge_request_gets_an_account_and_gives_it_back_clean(world: World) -
     assert world.cleaning(1, out.Cleaned(5, 0)).state is AccountState.FREE
     with world.store.read() as tx:
         lease = tx.last_lease(world.preview().id)
+        newest = tx.events_of(world.preview().id)[-1]
     assert lease is not None
     assert (lease.bytes_before, lease.bytes_after) == (5, 0)
+    assert newest.why == "dev-0 was given back clean: 5 bytes of images before, 0 bytes after"
 
 
 def test_a_delivery_taken_twice_counts_once(world: World) -> None:
@@ -462,8 +464,10 @@ def test_the_receipt_is_kept_after_a_quarantine(world: World) -> None:
     world.cleaning(1, out.Cleaned(5, 0))
     with world.store.read() as tx:
         lease = tx.last_lease(world.preview().id)
+        newest = tx.events_of(world.preview().id)[-1]
     assert lease is not None
     assert (lease.bytes_before, lease.bytes_after) == (5, 0)
+    assert newest.why == "dev-0 was given back clean: 5 bytes of images before, 0 bytes after"
 
 
 def test_a_cleaning_that_gets_nowhere_is_shown(world: World) -> None:
