@@ -334,6 +334,7 @@ class Change:
             kind = "build" if current.state is State.BUILDING else "job"
             text, is_truncated = outcome.log.text, outcome.log.is_truncated
             self._tx.put_log(current.id, kind, text, is_truncated=is_truncated, now=self._now)
+            self._tx.forget_logs(current.preview_id, keep=self._policy.logs_per_preview)
 
     def _adapt(self, outcome: out.Outcome) -> None:
         """Ask less of Toolforge when it complains, carefully more when builds go well."""

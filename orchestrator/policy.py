@@ -22,6 +22,8 @@ class Policy:
     quiet: Quiet = field(default_factory=Quiet)
     #: User names of bots, besides those that GitLab makes for access tokens.
     bots: frozenset[str] = frozenset()
+    #: Of so many deployments of a preview, the newest, logs are kept.
+    logs_per_preview: int = 20
     #: How long, and how many of a project at once, may be kept from giving way to others.
     keep_seconds: float = 7 * 86400.0
     kept_per_project: int = 2

@@ -173,6 +173,9 @@ class Settings(BaseSettings):
         description="How often each account is compared with what the database says of it.",
     )
     log_limit_bytes: int = Field(2_000_000, ge=1000, description="How much of a log is kept, its end first.")
+    logs_per_preview: int = Field(
+        Policy.logs_per_preview, ge=1, le=1000, description="How many deployments of a preview keep logs."
+    )
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
 
     @classmethod
@@ -275,6 +278,7 @@ class Settings(BaseSettings):
             quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
             catch_up_seconds=self.catch_up_seconds,
             most_taken_down_share=self.most_taken_down_share,
+            logs_per_preview=self.logs_per_preview,
             keep_seconds=self.keep_seconds,
             kept_per_project=self.kept_per_project,
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),

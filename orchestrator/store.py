@@ -692,6 +692,19 @@ class Tx:
             is_truncated=is_truncated,
         )
 
+    def forget_logs(self, preview_id: int, *, keep: int) -> None:
+        """Delete the logs of a preview's deployments, but for the `keep` newest that have any."""
+        with_logs = (
+            select(t.log.c.deployment_id)
+            .distinct()
+            .join(t.deployment, t.deployment.c.id == t.log.c.deployment_id)
+            .where(t.deployment.c.preview_id == preview_id)
+            .order_by(t.log.c.deployment_id.desc())
+        )
+        older = list(self._connection.scalars(with_logs))[keep:]
+        if older:
+            self._connection.execute(t.log.delete().where(t.log.c.deployment_id.in_(older)))
+
     def log(self, deployment_id: int, kind: str) -> str | None:
         """A kept log."""
         packed = self._connection.scalar(

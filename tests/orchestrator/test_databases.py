@@ -146,6 +146,20 @@ def test_a_large_log_that_cannot_be_compressed_is_kept(world: World) -> None:
         assert tx.log(world.deployment().id, "job") == "\0?"
 
 
+def test_only_the_newest_deployments_of_a_preview_keep_their_logs(world: World) -> None:
+    world.sees(2)
+    for sha in ("a" * 40, "b" * 40, "c" * 40):
+        world.sees(sha=sha)
+    with world.store.write() as tx:
+        ids = [deployment.id for deployment in tx.deployments_of(world.preview().id)]
+        for deployment_id in (*ids, world.deployment(2).id):
+            tx.put_log(deployment_id, "build", "text", is_truncated=False, now=1.0)
+        tx.put_log(ids[1], "job", "text", is_truncated=False, now=1.0)
+        tx.forget_logs(world.preview().id, keep=2)
+        assert tx.kept_logs(ids) == {(ids[0], "build"), (ids[1], "build"), (ids[1], "job")}
+        assert tx.log(world.deployment(2).id, "build") == "text", "another preview's stay"
+
+
 # --- numbers ------------------------------------------------------------------------------------------
 
 
