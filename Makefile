@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool
+.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -67,3 +67,7 @@ bench-sharing: install
 
 bench-pool: install
 	$(BIN)/python -m bench.pool
+
+# A storm of merge requests against the least time that is possible, and against other ways of working.
+bench-makespan: install
+	$(BIN)/python -m bench.makespan

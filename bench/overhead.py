@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 import urllib.request
@@ -25,8 +24,8 @@ from typing import Any
 
 from sqlalchemy import event
 
+from bench.repository import Repository
 from deploy.follow import connect, pool_is_clean, wait_for
-from deploy.local.seed import Project
 from deploy.stack import Stack
 from orchestrator.bootstrap import Parts
 from orchestrator.records import Due
@@ -93,9 +92,13 @@ class _Inline:
 
 def count_calls() -> None:
     """One preview's calls and SQL statements."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _stack(folder, 1) as stack:
-        project = _project(stack, 1)
-        connect(stack, project.path)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        _stack(folder, 1) as stack,
+        Repository(stack.seeder, "overhead", branches=1) as repository,
+    ):
+        path = repository.project.path
+        connect(stack, path)
         wait_for("the pool", lambda: pool_is_clean(stack))
         for name in ("worker-builds", "worker-gitlab", "beat"):
             stack.kill(name, and_keep_down=True)
@@ -107,12 +110,11 @@ def count_calls() -> None:
             statements[statement.split()[0].lower()] += 1
 
         before = _calls(stack)
-        merge_request = _open(stack, project, 1)
+        iid = repository.open(1)
         queue = _Inline(parts)
         started = time.process_time()
-        path, iid = project.path, int(merge_request["iid"])
         queue.run_until(lambda: _is_live(parts, path, iid))
-        stack.seeder.api("PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close")
+        repository.close(iid)
         queue.run_until(lambda: pool_is_clean(stack))
         cpu = time.process_time() - started
         after = _calls(stack)
@@ -155,48 +157,50 @@ def _calls(stack: Stack) -> dict[str, dict[str, int]]:
 
 def load(previews: int, accounts: int) -> None:
     """Many merge requests at once; each is closed as soon as it is live."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _stack(folder, accounts) as stack:
-        project = _project(stack, previews + 1)
-        connect(stack, project.path)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        _stack(folder, accounts) as stack,
+        Repository(stack.seeder, "overhead", branches=previews + 1) as repository,
+    ):
+        path = repository.project.path
+        connect(stack, path)
         wait_for("the pool", lambda: pool_is_clean(stack))
-        _one_alone(stack, project, previews + 1)
+        _one_alone(stack, repository, previews + 1)
         before = {name: _cpu(stack, name) for name in (*_OURS, *_TWINS)}
         started = time.monotonic()
-        opened = {int(_open(stack, project, number)["iid"]) for number in range(1, previews + 1)}
+        opened = {repository.open(number) for number in range(1, previews + 1)}
         waiting = set(opened)
         while waiting:
             with stack.parts.store.read() as tx:
                 live = {deployment.iid for deployment, _ in tx.unsettled() if deployment.state == "live"}
             for iid in live & waiting:
-                stack.seeder.api("PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close")
+                repository.close(iid)
             waiting -= live
             time.sleep(0.1)
         wait_for("the pool", lambda: pool_is_clean(stack))
         seconds = time.monotonic() - started
         used = {name: _cpu(stack, name) - before[name] for name in before}
-        _print_load(stack, project, opened, seconds, used)
+        _print_load(stack, path, opened, seconds, used)
 
 
-def _one_alone(stack: Stack, project: Project, number: int) -> None:
+def _one_alone(stack: Stack, repository: Repository, number: int) -> None:
     """How long a merge request waits for its verdict when nothing else is going on."""
     started = time.time()
-    iid = int(_open(stack, project, number)["iid"])
-    wait_for("the verdict", lambda: _is_live(stack.parts, project.path, iid))
-    view = stack.parts.views.preview(project.path, iid)
+    path, iid = repository.project.path, repository.open(number)
+    wait_for("the verdict", lambda: _is_live(stack.parts, path, iid))
+    view = stack.parts.views.preview(path, iid)
     assert view is not None
     verdict = (view.deployments[0].entered or {})["live"]
-    stack.seeder.api("PUT", f"/projects/{project.id}/merge_requests/{iid}", state_event="close")
+    repository.close(iid)
     wait_for("the pool", lambda: pool_is_clean(stack))
     print(f"One preview on an idle machine: {verdict - started:.2f} s from opening it to the verdict")
 
 
-def _print_load(
-    stack: Stack, project: Project, opened: set[int], seconds: float, used: Mapping[str, float]
-) -> None:
+def _print_load(stack: Stack, path: str, opened: set[int], seconds: float, used: Mapping[str, float]) -> None:
     previews = len(opened)
     waits = []
     for iid in opened:
-        view = stack.parts.views.preview(project.path, iid)
+        view = stack.parts.views.preview(path, iid)
         assert view is not None
         entered = view.deployments[0].entered or {}
         waits.append(entered["live"] - entered["building"])
@@ -221,41 +225,6 @@ def _cpu(stack: Stack, name: str) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += sum(int(field) for field in fields[11:13]) / ticks
     return total
-
-
-def _project(stack: Stack, branches: int) -> Project:
-    """A project with a main branch and as many others, each one commit ahead."""
-    project = stack.seeder.project("overhead")
-    with tempfile.TemporaryDirectory() as tree:
-
-        def git(*arguments: str, stdin: str = "") -> str:
-            command = ["git", "-C", tree, "-c", "user.name=b", "-c", "user.email=b@b.example", *arguments]
-            return subprocess.run(
-                command, input=stdin, check=True, capture_output=True, text=True
-            ).stdout.strip()
-
-        git("init", "--quiet")
-        root = git("commit-tree", git("mktree"), "-m", "root")
-        refs = [f"{root}:refs/heads/main"]
-        for number in range(1, branches + 1):
-            tree_id = git(
-                "mktree", stdin=f"100644 blob {git('hash-object', '-w', '--stdin', stdin=str(number))}\tn\n"
-            )
-            commit = git("commit-tree", tree_id, "-p", root, "-m", f"change {number}")
-            refs.append(f"{commit}:refs/heads/change-{number}")
-        git("push", "--quiet", stack.seeder.push_url(project), *refs)
-    return project
-
-
-def _open(stack: Stack, project: Project, number: int) -> dict[str, Any]:
-    answer: dict[str, Any] = stack.seeder.api(
-        "POST",
-        f"/projects/{project.id}/merge_requests",
-        source_branch=f"change-{number}",
-        target_branch="main",
-        title=f"Change {number}",
-    )
-    return answer
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ class Patience:
     #: How long Toolforge may be unusable before a deployment is given up.
     outage_seconds: float = 3600.0
     poll_min_seconds: float = 0.5
-    poll_max_seconds: float = 10.0
+    #: A build is noticed to have ended half of this too late, and its slot is idle for so long.
+    poll_max_seconds: float = 4.0
 
 
 @dataclass(frozen=True)
