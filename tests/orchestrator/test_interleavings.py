@@ -6,6 +6,8 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,11 +24,14 @@ from hypothesis.stateful import (
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import Verb
 from orchestrator.outcome import CheckResult, CleaningOutcome, Failure, Outcome
+from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Claim, Kind
+from orchestrator.quiet import Quiet
+from orchestrator.records import Claim, Due, Kind
 from orchestrator.scheduler import Limits
 from orchestrator.settings import load_settings
 from tests.databases import Server, migrate
@@ -58,9 +63,15 @@ _CLEANINGS: list[CleaningOutcome] = [
     out.FoundForeign("job cronjob"),
 ]
 _IIDS = st.integers(1, 4)
+_NAMES = st.sampled_from(["dev-0", "dev-1"])
 #: Two of them are a bot's, which wants a verdict alone; a Developer's comment makes a preview of one.
 _AUTHORS = {1: "bob", 2: "project_77_bot_1", 3: "project_77_bot_1", 4: "mallory"}
 _LIMITS = Limits(max_concurrent_builds=2, min_live_seconds=300.0)
+
+
+def _unless_seen_later() -> AbstractContextManager[None]:
+    """After the clock has jumped back, what was seen before is the newer; the delivery is taken up again."""
+    return suppress(Conflict)
 
 
 @cache
@@ -93,8 +104,14 @@ class Interleavings(RuleBasedStateMachine):
             self.url = self.server.create()
             migrate(self.url)
         self.parts = Parts(load_settings(database_url=self.url, gitlab_token="none"))
-        self.world = World(self.parts, accounts=2, limits=_LIMITS)
+        self.world = World(self.parts, accounts=2, policy=Policy(limits=_LIMITS, quiet=Quiet(10.0, 60.0)))
+        #: What is true in GitLab, whether we were told of it or not.
         self.heads: dict[int, str] = {}
+        self.closed: set[int] = set()
+        #: What was up, and what was on its way, at the last look.
+        self.was_live: dict[int, int] = {}
+        self.was_begun: frozenset[int] | None = None
+        self.latest = self.world.now
         self.in_flight: list[tuple[object, Deployment]] = []
         self.looking: list[tuple[Claim, Account, bool]] = []
 
@@ -103,17 +120,115 @@ class Interleavings(RuleBasedStateMachine):
     @rule(iid=_IIDS, sha=st.sampled_from([A, B, C]))
     def push(self, iid: int, sha: str) -> None:
         self.heads[iid] = sha
-        self.world.sees(iid, sha, fork=iid == 4, author=_AUTHORS[iid])
+        self.closed.discard(iid)
+        with _unless_seen_later():
+            self.world.sees(iid, sha, fork=iid == 4, author=_AUTHORS[iid])
 
     @rule(iid=_IIDS, state=st.sampled_from(["closed", "merged"]))
     def close(self, iid: int, state: str) -> None:
         if iid in self.heads:
-            self.world.sees(iid, self.heads[iid], state, fork=iid == 4)
+            self.closed.add(iid)
+            with _unless_seen_later():
+                self.world.sees(iid, self.heads[iid], state, fork=iid == 4)
 
     @rule(iid=_IIDS, verb=st.sampled_from(list(Verb)))
     def comment(self, iid: int, verb: Verb) -> None:
         head = self.heads.setdefault(iid, A)
-        self.world.comments(verb, iid, under=head, head=head, fork=iid == 4)
+        self.closed.discard(iid)
+        with _unless_seen_later():
+            self.world.comments(verb, iid, under=head, head=head, fork=iid == 4)
+
+    @rule(iid=_IIDS, hours=st.sampled_from([1, 48, 1000]))
+    def keep(self, iid: int, hours: int) -> None:
+        self._try(
+            lambda: self.world.lifecycle.keep(self._preview_id(iid), hours * 3600.0, "op", self.world.now)
+        )
+
+    @rule(iid=_IIDS)
+    def release(self, iid: int) -> None:
+        self._try(lambda: self.world.lifecycle.release(self._preview_id(iid), "op", self.world.now))
+
+    # --- what operators do ---
+
+    @rule(name=_NAMES, undo=st.booleans())
+    def drain(self, name: str, undo: bool) -> None:
+        self._try(lambda: self.world.lifecycle.drain(name, "op", self.world.now, undo=undo))
+
+    @rule(name=_NAMES, everything=st.booleans())
+    def order_a_cleaning(self, name: str, everything: bool) -> None:
+        self._try(lambda: self.world.lifecycle.clean(name, "op", self.world.now, everything=everything))
+
+    @rule(name=_NAMES)
+    def remove_an_account(self, name: str) -> None:
+        self._try(lambda: self.world.lifecycle.remove(name, "op", self.world.now))
+
+    @rule(name=_NAMES)
+    def add_an_account(self, name: str) -> None:
+        self._try(lambda: self.world.lifecycle.add_account(name, {}, "op", self.world.now))
+
+    @rule(how=st.sampled_from(["pause", "freeze", "pause the project"]))
+    def stop_something(self, how: str) -> None:
+        lifecycle, now = self.world.lifecycle, self.world.now
+        if how == "freeze":
+            lifecycle.freeze("op", "maintenance", now)
+        else:
+            project_id = self.world.project_id if how == "pause the project" else None
+            lifecycle.pause("op", "trouble", now, project_id=project_id)
+
+    @rule(of_project=st.booleans())
+    def resume(self, of_project: bool) -> None:
+        project_id = self.world.project_id if of_project else None
+        self._try(lambda: self.world.lifecycle.resume("op", self.world.now, project_id=project_id))
+
+    def _try(self, order: Callable[[], object]) -> None:
+        """Some orders make no sense just now: they are refused, and change nothing."""
+        with suppress(BadInput):
+            order()
+
+    def _preview_id(self, iid: int) -> int:
+        with self.world.store.read() as tx:
+            known = tx.preview_of(self.world.project_id, iid)
+        if known is None:
+            raise BadInput("no such preview")
+        return known.id
+
+    # --- what GitLab says when it is asked ---
+
+    @rule(listing=st.sampled_from(["true", "empty", "cut short"]))
+    def catch_up(self, listing: str) -> None:
+        """A comparison, by a list that may be wrong; whoever is asked about after that is told of truly."""
+        self.world.lifecycle.compare_by(self.world.now)
+        with self.world.store.write() as tx:
+            claim = tx.claim(Kind.PROJECT, self.world.project_id, now=self.world.now, seconds=60.0)
+        if claim is None:
+            return
+        true = {iid: head for iid, head in self.heads.items() if iid not in self.closed}
+        listed = {"true": true, "empty": {}, "cut short": dict(list(true.items())[:1])}[listing]
+        for due in self.world.lifecycle.compared(claim, listed, self.world.now):
+            self._answer(due)
+
+    @rule(iid=_IIDS)
+    def lose_the_delivery_of_a_close(self, iid: int) -> None:
+        if iid in self.heads:
+            self.closed.add(iid)
+
+    @rule(iid=_IIDS, sha=st.sampled_from([A, B, C]))
+    def lose_the_delivery_of_a_push(self, iid: int, sha: str) -> None:
+        if iid in self.heads:
+            self.heads[iid] = sha
+
+    def _answer(self, due: Due) -> None:
+        claim = self.world.claim(Kind.DELIVERY, due.id)
+        with self.world.store.read() as tx:
+            delivery = tx.delivery(claim.id)
+        iid, now = delivery.iid, self.world.now
+        if iid not in self.heads:
+            self.world.lifecycle.not_found(claim, delivery, now, as_of=now)
+            return
+        state = "closed" if iid in self.closed else "opened"
+        seen = self.world.merge_request(iid, self.heads[iid], state, fork=iid == 4, author=_AUTHORS[iid])
+        with _unless_seen_later():
+            self.world.lifecycle.observe(claim, delivery, seen, now, as_of=now)
 
     # --- what workers do ---
 
@@ -186,6 +301,12 @@ class Interleavings(RuleBasedStateMachine):
         self.world.later(seconds)
         self.world.lifecycle.sweep(self.world.now)
 
+    @rule()
+    def the_clock_jumps_back(self) -> None:
+        self.latest = max(self.latest, self.world.now)
+        self.world.later(-3600)
+        self.world.lifecycle.sweep(self.world.now)
+
     def _due(self) -> list[Deployment]:
         with self.world.store.read() as tx:
             due = [due for due in tx.due(self.world.now, limit=50) if due.kind is Kind.DEPLOYMENT]
@@ -238,9 +359,44 @@ class Interleavings(RuleBasedStateMachine):
             live = Counter(d.preview_id for d, _ in tx.unsettled() if d.state is State.LIVE)
         assert all(count == 1 for count in live.values())
 
+    @invariant()
+    def a_freed_account_is_verified_empty(self) -> None:
+        with self.world.store.read() as tx:
+            events = tx.events_about("account")
+        ways = {event.before for event in events if event.after == AccountState.FREE != event.before}
+        assert ways <= {AccountState.CLEANING, AccountState.QUARANTINED}, "only a cleaning frees an account"
+
+    @invariant()
+    def a_good_preview_survives_a_bad_push(self) -> None:
+        """What was up is up, was replaced by what is up, or was taken down for a reason that is told."""
+        with self.world.store.read() as tx:
+            live = {d.preview_id: d.id for d, _ in tx.unsettled() if d.state is State.LIVE}
+            for preview_id, deployment_id in self.was_live.items():
+                if preview_id not in live:
+                    assert tx.deployment(deployment_id).state is State.STOPPED
+                    assert tx.preview(preview_id).stop_reason
+        self.was_live = live
+
+    @invariant()
+    def nothing_is_begun_while_builds_are_frozen(self) -> None:
+        with self.world.store.read() as tx:
+            is_frozen = tx.switches().is_frozen
+            begun = frozenset(d.id for d, _ in tx.unsettled() if d.state is not State.QUEUED)
+        if is_frozen and self.was_begun is not None:
+            assert begun <= self.was_begun
+        self.was_begun = begun if is_frozen else None
+
     def teardown(self) -> None:
         """Every preview ends: with everything closed and Toolforge well, all accounts come back clean."""
         try:
+            self.world.now = max(self.world.now, self.latest)
+            for project_id in (None, self.world.project_id):
+                self._try(
+                    lambda p=project_id: self.world.lifecycle.resume("op", self.world.now, project_id=p)
+                )
+            for name in ("dev-0", "dev-1"):
+                self.add_an_account(name)
+                self.drain(name, undo=True)
             for iid, head in self.heads.items():
                 self.world.sees(iid, head, "closed", fork=iid == 4)
             for _ in range(200):
