@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import SecretStr
+
 from deploy.local.seed import Seeder
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account
@@ -123,6 +125,7 @@ class Stack:
                 "public_url": web_url,
                 "gitlab_url": gitlab["url"],
                 "gitlab_token": self.seeder.service.token,
+                "secret_key": kept["secret_key"],
                 "toolforge_url": toolforge["gateway_url"],
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
@@ -297,10 +300,12 @@ def redis_binary() -> str:
 
 def settings_environment(settings: Settings) -> dict[str, str]:
     """The environment variables that give another process the same settings."""
-    values = settings.model_dump(exclude_none=True) | {
-        "gitlab_token": settings.gitlab_token.get_secret_value()
-    }
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+    values = settings.model_dump(exclude_none=True)
+    plain = (
+        (name, value.get_secret_value() if isinstance(value, SecretStr) else value)
+        for name, value in values.items()
+    )
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in plain}
 
 
 def _clean_environment() -> dict[str, str]:
@@ -316,7 +321,7 @@ def _kept(path: Path) -> dict[str, Any]:
         fresh.write_text(
             json.dumps(
                 {"ports": dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))}
-                | {"redis_password": secrets.token_hex(16)}
+                | {"redis_password": secrets.token_hex(16), "secret_key": secrets.token_hex(32)}
             )
         )
         fresh.replace(path)

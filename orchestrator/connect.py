@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator import signing
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError, Missing, NotPermitted
@@ -16,6 +16,10 @@ from orchestrator.toolforge import Gone, NotAllowed
 
 #: Doubled separators map to another image project on Toolforge, and such tools cannot be built.
 _TOOL = re.compile(r"[a-z](?:[a-z0-9]|[-_](?![-_])){0,62}")
+
+
+#: So long secrets count that GitLab has been given new ones for.
+_OLD_SECRETS_SECONDS = 600.0
 
 
 def connect_project(
@@ -48,34 +52,66 @@ def _change_secret(
     checks: Sequence[tuple[str, int | None]],
     now: float,
 ) -> int:
-    """Give webhook and database a fresh secret; the one before counts until GitLab has the new one."""
+    """Give webhook and database fresh secrets; those before count until all deliveries have arrived."""
     secret = secrets.token_urlsafe(32)
-    digest = hashlib.sha256(secret.encode()).hexdigest()
     with parts.store.write() as tx:
         before = tx.project_by_gitlab_id(project_id)
-        values = {
-            "path": str(seen["path_with_namespace"]),
-            "web_url": str(seen["web_url"]),
-            "git_url": str(seen["http_url_to_repo"]),
-            "checks": [list(check) for check in (checks or (before.checks if before else ()))],
-        }
-        old = list(before.secret_digests) if before else []
-        own_id = tx.put_project(gitlab_id=project_id, secret_digests=[digest, *old], now=now, **values)
+        fresh = _fresh(before, signing.digest(secret), now)
+        checks = checks or (before.checks if before else ())
+        own_id = tx.put_project(gitlab_id=project_id, now=now, **_description(seen, checks), **fresh)
+    generation = fresh["signing"][0] if fresh["signing"] else 1
     try:
-        parts.gitlab.add_hook(project_id, f"{parts.settings.public_url}/webhook/gitlab", secret)
+        is_signed = parts.gitlab.add_hook(
+            project_id,
+            f"{parts.settings.public_url}/webhook/gitlab",
+            secret,
+            signing_token=_signing_token(parts, project_id, generation),
+        )
     except GitLabError as error:
         with parts.store.write() as tx:
             if before is None:
                 tx.remove_project(own_id)
             else:
-                # GitLab may have taken the new secret, where its answer was lost.
-                digests = [digest, *old] if isinstance(error, GitLabBusy) else old
-                tx.put_project(gitlab_id=project_id, now=now, **_as_before(before), secret_digests=digests)
+                # GitLab may have taken the new secrets, where its answer was lost.
+                kept = fresh if isinstance(error, GitLabBusy) else {}
+                tx.put_project(gitlab_id=project_id, now=now, **(_as_before(before) | kept))
         raise
     with parts.store.write() as tx:
+        signs = {"signing": fresh["signing"] or [generation]} if is_signed else {"signing": []}
         due_at = now + parts.settings.catch_up_seconds
-        tx.put_project(gitlab_id=project_id, secret_digests=[digest], due_at=due_at, now=now)
+        tx.put_project(gitlab_id=project_id, due_at=due_at, now=now, **signs)
     return own_id
+
+
+def _fresh(before: Project | None, digest: str, now: float) -> dict[str, Any]:
+    """The secrets that count while GitLab is given the new ones, and for a while after that.
+
+    Where GitLab did not sign before, a key counts only once it is known that it will.
+    """
+    if before is None:
+        return {"secret_digests": [digest], "signing": [], "old_secrets_until": None}
+    return {
+        "secret_digests": [digest, *before.secret_digests[:1]],
+        "signing": [before.signing[0] + 1, before.signing[0]] if before.signing else [],
+        "old_secrets_until": now + _OLD_SECRETS_SECONDS,
+    }
+
+
+def _signing_token(parts: Parts, project_id: int, generation: int) -> str | None:
+    secret_key = parts.settings.secret_key
+    if secret_key is None:
+        return None
+    key = signing.signing_key(secret_key.get_secret_value(), project_id, generation)
+    return signing.signing_token(key)
+
+
+def _description(seen: Mapping[str, Any], checks: Sequence[tuple[str, int | None]]) -> dict[str, Any]:
+    return {
+        "path": str(seen["path_with_namespace"]),
+        "web_url": str(seen["web_url"]),
+        "git_url": str(seen["http_url_to_repo"]),
+        "checks": [list(check) for check in checks],
+    }
 
 
 def _as_before(project: Project) -> dict[str, Any]:
@@ -85,6 +121,9 @@ def _as_before(project: Project) -> dict[str, Any]:
         "web_url": project.web_url,
         "git_url": project.git_url,
         "checks": [list(check) for check in project.checks],
+        "secret_digests": list(project.secret_digests),
+        "signing": list(project.signing),
+        "old_secrets_until": project.old_secrets_until,
     }
 
 

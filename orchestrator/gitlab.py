@@ -117,8 +117,11 @@ class GitLab:
 
     # --- telling --------------------------------------------------------------------------------------
 
-    def add_hook(self, project_id: int, url: str, secret: str) -> None:
-        """Make the project's webhook to `url`, or give the one there is a new secret."""
+    def add_hook(self, project_id: int, url: str, secret: str, *, signing_token: str | None = None) -> bool:
+        """Make the project's webhook to `url`, or give the one there is new secrets.
+
+        True when GitLab will sign its deliveries, which older versions do not.
+        """
         path = f"/projects/{project_id}/hooks"
         body = {
             "url": url,
@@ -128,11 +131,14 @@ class GitLab:
             "push_events": False,
             "enable_ssl_verification": url.startswith("https://"),
         }
+        if signing_token is not None:
+            body["signing_token"] = signing_token
         known = next((_number(hook, "id") for hook in self._pages(path) if hook.get("url") == url), None)
         if known is None:
-            self._call("POST", path, json=body)
+            answer = self._mapping("POST", path, json=body)
         else:
-            self._call("PUT", f"{path}/{known}", json=body)
+            answer = self._mapping("PUT", f"{path}/{known}", json=body)
+        return signing_token is not None and answer.get("signing_token_present") is True
 
     def set_status(
         self, project_id: int, sha: str, *, state: str, name: str, description: str, target_url: str, ref: str

@@ -61,6 +61,10 @@ class Project:
     created_at: float
     #: Its share in the turns of the scheduler.
     weight: float = 1.0
+    #: Generations of the key with which GitLab signs, the newest first; empty where it does not sign.
+    signing: tuple[int, ...] = ()
+    #: Until then secrets and generations but the newest count, too; None: they do not.
+    old_secrets_until: float | None = None
     #: What its newest builds took, in bytes of the image store and in seconds; None before the first.
     image_bytes: int | None = None
     build_seconds: float | None = None

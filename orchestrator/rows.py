@@ -33,6 +33,7 @@ def project_from(row: Row[Any]) -> Project:
     values = _project(row)
     values["checks"] = tuple((path, status) for path, status in values["checks"])
     values["secret_digests"] = tuple(values["secret_digests"])
+    values["signing"] = tuple(values["signing"] or ())
     return Project(**values)
 
 

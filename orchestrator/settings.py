@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Access token with scope `api` and the Maintainer role in each project.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="At least 32 random characters, the same for all processes, from which keys are derived; "
+        "with it GitLab signs its deliveries. Changed, every project needs `project rotate`.",
+    )
     gitlab_ca_file: Path | None = Field(
         None, description="Certificate authorities for GitLab; unset: the system's."
     )

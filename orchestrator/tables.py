@@ -92,6 +92,10 @@ project = Table(
     # Only digests: to compare is all that a webhook secret is needed for.
     # A list, newest first: while a new secret is put in place, the old one is good, too.
     Column("secret_digests", JSON, nullable=False),
+    # Generations of the signing key, newest first; null: GitLab does not sign. The key is derived, not kept.
+    Column("signing", JSON),
+    # Until then the older secrets and generations count, too.
+    Column("old_secrets_until", Double),
     Column("checks", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     # Its share in the turns of the scheduler.

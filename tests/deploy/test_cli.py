@@ -29,6 +29,7 @@ from orchestrator.errors import PreviewError
 from orchestrator.pool import Account, AccountState
 from orchestrator.records import Kind
 from orchestrator.settings import PREFIX, Settings, load_settings
+from orchestrator.signing import refusal, trusted
 from orchestrator.toolforge import AccountClient, JobSpec, Toolforge
 from tests.orchestrator.scripted import Scripted
 
@@ -221,6 +222,38 @@ def test_a_webhook_that_may_have_got_its_new_secret_is_still_believed(
     with command.parts.store.read() as tx:
         (connected,) = tx.projects()
     assert hashlib.sha256(headers["X-Gitlab-Token"].encode()).hexdigest() in connected.secret_digests
+
+
+def test_deliveries_are_signed_with_a_key_that_can_be_changed(command: CommandLine, seeder: Seeder) -> None:
+    project = seeder.project("signed")
+    key = "k" * 32
+    with Scripted() as receiver:
+        here = {"TOOLFORGE_PREVIEW_PUBLIC_URL": receiver.url, "TOOLFORGE_PREVIEW_SECRET_KEY": key}
+        assert command("project", "add", project.path, **here).code == 0
+        (hook,) = seeder.api("GET", f"/projects/{project.id}/hooks")
+        test = f"/projects/{project.id}/hooks/{hook['id']}/test/push_events"
+        seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+        seeder.api("POST", test)
+        assert command("project", "rotate", project.path, **here).code == 0
+        seeder.api("POST", test)
+        deliveries = [
+            ({name.lower(): value for name, value in headers.items()}, body)
+            for _, _, headers, body in receiver.asked
+        ]
+    with command.parts.store.read() as tx:
+        (connected,) = tx.projects()
+    now = time.time()
+    for headers, body in deliveries:
+        assert refusal(trusted(connected, key, now), headers, body, now) is None
+        assert refusal(trusted(connected, key, now), headers, body + b" ", now) is not None
+    later = now + 700
+    before, after = (d[0] for d in deliveries)
+    assert before["webhook-signature"] != after["webhook-signature"]
+    assert trusted(connected, key, later).keys == trusted(connected, key, now).keys[:1]
+
+
+def test_only_a_connected_project_gets_new_secrets(command: CommandLine) -> None:
+    assert "is not connected" in command.refuses("project", "rotate", "tools/never")
 
 
 def test_a_gitlab_that_is_away_is_told(command: CommandLine) -> None:

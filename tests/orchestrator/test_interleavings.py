@@ -268,7 +268,8 @@ class Interleavings(RuleBasedStateMachine):
     def clean(self, outcome: CleaningOutcome) -> None:
         with self.world.store.read() as tx:
             due = [account for account in tx.accounts() if account.state in _BEING_CLEANED]
-        if due:
+            is_paused = tx.is_paused()
+        if due and not is_paused:
             self.world.cleaning(due[0].id, outcome)
 
     @rule(choice=st.randoms(use_true_random=False), luck=st.integers(0, 9))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import itertools
+import json
 import logging
+import time
 from typing import Any
 
 import httpx
@@ -14,6 +18,7 @@ from werkzeug.serving import make_server
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.records import Delivery
+from orchestrator.signing import signing_key
 from tests.background import Background
 from web.app import create_app
 
@@ -104,6 +109,29 @@ class WebScene(Background):
         if secret is not None:
             headers["X-Gitlab-Token"] = secret
         return self.client.post("/webhook/gitlab", json=payload, headers=headers)
+
+    def delivers_signed(
+        self,
+        payload: object,
+        secret_key: str,
+        *,
+        generation: int,
+        key: str | None = None,
+        late: float = 0.0,
+        **headers: str,
+    ) -> httpx.Response:
+        """GitLab delivers `payload` with the token and with a signature that is `late` seconds old."""
+        body = json.dumps(payload).encode()
+        key, moment = key or f"key-{next(self._keys)}", str(int(time.time() - late))
+        signed = f"{key}.{moment}.".encode() + body
+        mac = hmac.digest(signing_key(secret_key, PROJECT, generation), signed, "sha256")
+        headers = {name.replace("_", "-"): value for name, value in headers.items()} | {
+            "X-Gitlab-Token": SECRET,
+            "webhook-id": key,
+            "webhook-timestamp": moment,
+            "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
+        }
+        return self.client.post("/webhook/gitlab", content=body, headers=headers)
 
     def delivers_bytes(self, body: bytes, *, secret: str = SECRET) -> httpx.Response:
         """GitLab, or somebody else, delivers any bytes."""

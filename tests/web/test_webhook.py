@@ -42,6 +42,31 @@ def test_a_webhook_with_a_wrong_secret_is_refused_and_changes_nothing(
     assert "X-Gitlab-Token" in words
 
 
+def test_where_gitlab_signs_a_delivery_needs_a_fresh_signature(serve: Callable[..., WebScene]) -> None:
+    web = serve(secret_key="k" * 32)
+    with web.parts.store.write() as tx:
+        tx.put_project(gitlab_id=PROJECT, signing=[2], now=1.0)
+    event = merge_request_event()
+    assert web.delivers_signed(event, "k" * 32, generation=2).status_code == 202
+    for answer in (
+        lambda: web.delivers(event),
+        lambda: web.delivers_signed(event, "k" * 32, generation=1),
+        lambda: web.delivers_signed(event, "j" * 32, generation=2),
+        lambda: web.delivers_signed(event, "k" * 32, generation=2, late=400.0),
+    ):
+        assert refuses(web, answer)[0] == 401
+
+
+def test_a_signed_delivery_counts_once_whatever_else_it_is_called(serve: Callable[..., WebScene]) -> None:
+    web = serve(secret_key="k" * 32)
+    with web.parts.store.write() as tx:
+        tx.put_project(gitlab_id=PROJECT, signing=[1], now=1.0)
+    event = merge_request_event()
+    for other in ("one", "two"):
+        web.delivers_signed(event, "k" * 32, generation=1, key="same", Idempotency_Key=other)
+    assert len(web.taken()) == 1
+
+
 def test_the_right_secret_is_not_enough_for_another_project(web: WebScene) -> None:
     with web.parts.store.write() as tx:
         tx.put_project(
