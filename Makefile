@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan
+.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -71,3 +71,7 @@ bench-pool: install
 # A storm of merge requests against the least time that is possible, and against other ways of working.
 bench-makespan: install
 	$(BIN)/python -m bench.makespan
+
+# How long GitLab waits for the answer to a delivery in a storm of them.
+bench-webhook: install
+	$(BIN)/python -m bench.webhook

@@ -13,14 +13,15 @@ import click
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
+from deploy.arguments import CHECKS, Duration
 from deploy.doctor import examine
-from deploy.opened import connected_project, opened_parts, operator
+from deploy.opened import opened_parts, operator
 from deploy.pool import pool
+from deploy.project import project
 from deploy.screen import overview_table
 from deploy.simulate import simulate
 from deploy.switch import switch
 from orchestrator.bootstrap import Parts
-from orchestrator.connect import connect_project
 from orchestrator.errors import BadInput, PreviewError
 from orchestrator.report import instant
 from orchestrator.settings import PREFIX, Settings
@@ -31,39 +32,6 @@ _STATE = click.option(
     default=Path(".state"),
     show_default=True,
     help="Folder that keeps everything.",
-)
-
-
-class _Check(click.ParamType[tuple[str, int | None]]):
-    """PATH=STATUS, or PATH alone for "anything below 500"."""
-
-    name = "PATH=STATUS"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int | None]:
-        path, _, status = value.rpartition("=") if "=" in value else (value, "", "")
-        if not re.fullmatch(r"/[^\s#]*", path) or path.startswith("//"):
-            self.fail(f"'{path}' is no path such as /healthz", param, ctx)
-        if status and not re.fullmatch(r"[1-5]\d\d", status):
-            self.fail(f"'{status}' is no HTTP status such as 200", param, ctx)
-        return path, int(status) if status else None
-
-
-class _Duration(click.ParamType[float]):
-    """A number with m, h or d: minutes, hours, days."""
-
-    name = "DURATION"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
-        if match is None:
-            self.fail(f"'{value}' is no duration such as 90m, 48h or 3d", param, ctx)
-        return float(match[1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
-
-
-_CHECKS = click.option(
-    "--check", "checks", type=_Check(), multiple=True, help="A smoke check; may be given several times."
 )
 
 
@@ -119,49 +87,7 @@ def doctor(as_json: bool) -> None:
 # --- projects, pool, previews -------------------------------------------------------------------------
 
 
-@cli.group()
-def project() -> None:
-    """Connected GitLab projects."""
-
-
-@project.command("add")
-@click.argument("path")
-@_CHECKS
-def project_add(path: str, checks: tuple[tuple[str, int | None], ...]) -> None:
-    """Connect the GitLab project PATH (group/name): make its webhook, look at open merge requests."""
-    dues = connect_project(opened_parts(), path, checks=checks, now=time.time())
-    click.echo(f"Connected {path}; {len(dues)} open merge requests will be looked at.")
-
-
-@project.command("rotate")
-@click.argument("path")
-def project_rotate(path: str) -> None:
-    """Give the webhook of the project PATH new secrets; those before count for ten more minutes."""
-    parts = opened_parts()
-    connected_project(parts, path)
-    connect_project(parts, path, checks=(), now=time.time())
-    click.echo(f"The webhook of {path} has new secrets.")
-
-
-@project.command("list")
-def project_list() -> None:
-    """List the connected projects."""
-    with opened_parts().store.read() as tx:
-        for connected in tx.projects():
-            weight = "" if connected.weight == 1 else f"  weight {connected.weight:g}"
-            click.echo(f"{connected.path}  {connected.web_url}{weight}")
-
-
-@project.command("set")
-@click.argument("path")
-@click.option("--weight", type=float, required=True, help="Its share in the turns; the usual one is 1.")
-def project_set(path: str, weight: float) -> None:
-    """Give the project PATH another share: with weight 2 it gets two turns for each of others."""
-    parts = opened_parts()
-    parts.lifecycle.weigh(connected_project(parts, path).id, weight, operator(), time.time())
-    click.echo(f"{path} has weight {weight:g}.")
-
-
+cli.add_command(project)
 cli.add_command(pool)
 
 
@@ -187,7 +113,7 @@ def preview_stop(name: str) -> None:
 
 @preview.command("keep")
 @click.argument("name", metavar="GROUP/PROJECT!IID")
-@click.argument("seconds", metavar="DURATION", type=_Duration())
+@click.argument("seconds", metavar="DURATION", type=Duration())
 def preview_keep(name: str, seconds: float) -> None:
     """Let a live preview neither expire nor give way to others for DURATION, such as 48h or 3d."""
     parts = opened_parts()
@@ -250,7 +176,7 @@ def demo(state: Path, once: bool, clean: bool) -> None:
 @cli.command("try")
 @click.argument("repository", metavar="PATH_OR_URL")
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit to try.")
-@_CHECKS
+@CHECKS
 @click.option("--once", is_flag=True, help="Tear down after the verdict: exit 0 on success, 1 on failure.")
 def try_(repository: str, ref: str, checks: tuple[tuple[str, int | None], ...], once: bool) -> None:
     """Try any git repository: open a merge request for it on a local GitLab and follow it to the verdict."""

@@ -16,6 +16,7 @@ from deploy.finding import Finding
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
+from orchestrator.markdown import plain
 from orchestrator.report import instant
 from orchestrator.settings import load_settings
 
@@ -45,6 +46,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield from _gitlab(parts)
     if database.is_well:
         yield from _switches(parts, time.time())
+        yield _untold(parts)
         yield from examine_pool(parts, time.time())
 
 
@@ -85,6 +87,19 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", False, message, "Make a token with the scope api.")
     else:
         yield Finding("gitlab", True, f"known as {name}, scope api")
+
+
+def _untold(parts: Parts) -> Finding:
+    untold = parts.views.untold()
+    if not untold:
+        return Finding("reports", True, "GitLab took everything that it was told")
+    more = f" (and {len(untold) - 1} more)" * (len(untold) > 1)
+    return Finding(
+        "reports",
+        False,
+        f"GitLab refused {plain(untold[0])}{more}",
+        "The token needs the scope api and the Maintainer role in the project; `project show` tells all.",
+    )
 
 
 def _switches(parts: Parts, now: float) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from redis import Redis
 
 from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.toolforge import Toolforge
@@ -56,6 +57,11 @@ class Parts:
             user_agent=self.settings.user_agent,
             ca_file=self.settings.gitlab_ca_file,
         )
+
+    @cached_property
+    def rights(self) -> Rights:
+        """What people may do in a project."""
+        return Rights(self.gitlab)
 
     @cached_property
     def toolforge(self) -> Toolforge:

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from orchestrator import history, pool, preview, progress, quiet, scheduler
+from orchestrator import history, pool, preview, progress, quiet, rules, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
-from orchestrator.merge_request import MergeRequest, Verb, is_bot
+from orchestrator.merge_request import Command, MergeRequest, Verb, is_bot
+from orchestrator.outcome import Failure
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
 from orchestrator.report import instant, size
+from orchestrator.rules import Rules
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
 
@@ -25,6 +27,7 @@ from orchestrator.switches import Stop, Switch
 OURSELVES = "Toolforge Preview"
 #: Changes on the way to a verdict are gathered this long before GitLab is told.
 _GATHER_SECONDS = 1.0
+_ASK_FOR_ONE = "A Developer's comment `/preview` brings one all the same."
 #: Those who wait are told of a new place in the queue this much later: it changes often.
 _QUEUE_SECONDS = 30.0
 
@@ -65,30 +68,61 @@ class Change:
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         was_closed = known is not None and not known.is_open
         is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
-        if is_known and not was_closed:
+        reason = rules.why_not(self._tx.project(delivery.project_id).rules, seen)
+        was_refused = newest is not None and newest.state is State.REFUSED
+        if is_known and not was_closed and (reason is not None or not was_refused):
             return "nothing to do: the head commit is known"
-        self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
+        new = self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
+        if reason is not None:
+            refused = preview.decline(new, Failure("rules", reason, _ASK_FOR_ONE), self._now)
+            self.put_deployment(new, refused, why=reason)
+            return f"no preview: {reason}"
         return f"deployment of {seen.sha[:12]}"
 
-    def command(self, delivery: Delivery, seen: MergeRequest, verb: Verb) -> tuple[str, bool]:
+    def command(self, delivery: Delivery, seen: MergeRequest, command: Command) -> tuple[str, bool]:
         """Carry out a comment's command; says what came of it, and whether that was what was asked for."""
         result = self.observe(delivery, seen)
         present = self._tx.preview_of(delivery.project_id, seen.iid)
         if present is None:
             return result, False
-        if verb is Verb.STOP:
-            self.stop(present, f"stopped by {self._who}")
-            return "stopped", True
+        match command.verb:
+            case Verb.STOP:
+                self.stop(present, f"stopped by {self._who}")
+                return "stopped", True
+            case Verb.KEEP:
+                return self._keep_by_command(present, command.seconds or 0.0)
+            case Verb.LOGS:
+                self._tx.show_logs(present.id)
+                self._report(present.id, at_once=True)
+                return "the note shows the logs", True
+            case Verb.HELP:
+                return "the note has the commands", True
+            case Verb.UNKNOWN:
+                return "no command is called so; the note has those that there are", False
+            case _:
+                return self._build_by_command(delivery, seen, present, command.verb)
+
+    def _keep_by_command(self, present: Preview, seconds: float) -> tuple[str, bool]:
+        try:
+            self.keep(present, seconds)
+        except BadInput as error:
+            return str(error), False
+        return "kept", True
+
+    def _build_by_command(
+        self, delivery: Delivery, seen: MergeRequest, present: Preview, verb: Verb
+    ) -> tuple[str, bool]:
         if delivery.facts.get("sha") != seen.sha:
             return "the commit that the comment was written under is not the head any more", False
+        trigger = preview.REBUILD if verb is Verb.REBUILD else preview.COMMAND
         try:
-            self.approve_or_redeploy(present)
+            self.approve_or_redeploy(present, trigger=trigger)
         except BadInput as error:
             # A verdict that is on its way anyhow is what was asked for.
             return str(error), present.is_open
         return "approved, or to be built again", True
 
-    def approve_or_redeploy(self, present: Preview) -> None:
+    def approve_or_redeploy(self, present: Preview, *, trigger: str = preview.COMMAND) -> None:
         """Approve the head commit if it waits for that, or for quiet; else build it (again).
 
         What is only checked just now gets a deployment that stays up.
@@ -108,14 +142,17 @@ class Change:
             return
         if newest is not None and is_pending and not newest.check_only:
             raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-        self._deploy(present, trigger="command", approved=True)
+        self._deploy(present, trigger=trigger, approved=True)
 
-    def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> None:
+    def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> Deployment:
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
         by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
+        only_checked = self._tx.project(present.project_id).rules.check_only_bots
+        if only_checked is None:
+            only_checked = self._policy.check_only_bots
         new = self._tx.add_deployment(
             present,
             step=step,
@@ -123,18 +160,21 @@ class Change:
             actor=self._who,
             now=self._now,
             is_bot=by_bot,
-            check_only=by_bot and self._policy.check_only_bots and not is_asked_for,
+            check_only=by_bot and only_checked and not is_asked_for,
             ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
         )
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
+        self._tx.show_logs(present.id, shown=False)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
         self.release_if_done(present.id)
         self.plan_again = True
+        return new
 
     def _is_by_bot(self, present: Preview) -> bool:
         """True when no person has a hand in it: neither in the merge request nor in what is done now."""
-        return all(is_bot(name, self._policy.bots) for name in (present.author, self._who))
+        named = self._policy.bots | set(self._tx.project(present.project_id).rules.bots)
+        return all(is_bot(name, named) for name in (present.author, self._who))
 
     def _ready_at(self, present: Preview, by_bot: bool) -> float | None:
         """When what has just been pushed may be built; None: at once."""
@@ -191,6 +231,13 @@ class Change:
         why = f"its share is {weight:g}, it was {project.weight:g}"
         self._event("project", project.id, "", "", why=why, preview_id=None)
         self.plan_again = True
+
+    def set_rules(self, project: Project, given: Rules) -> None:
+        """Decide which merge requests of the project get a preview."""
+        self._tx.set_rules(project.id, asdict(given))
+        changed = [name for name, value in asdict(given).items() if value != asdict(project.rules)[name]]
+        why = f"its rules are changed: {', '.join(changed) or 'nothing'}"
+        self._event("project", project.id, "", "", why=why, preview_id=None)
 
     def expire(self, present: Preview, why: str) -> None:
         """Take down what is live, unless its next commit is on its way.

@@ -82,6 +82,24 @@ class GitLab:
         listed = self._pages(path, state="opened")
         return {_number(item, "iid"): str(item.get("sha") or "") for item in listed}
 
+    def changed_paths(self, project_id: int, iid: int, *, most: int = 1000) -> tuple[str, ...] | None:
+        """The paths that a merge request changes, old and new names; None when they are more than `most`."""
+        listed = self._pages(f"/projects/{project_id}/merge_requests/{iid}/diffs")
+        changed = list(islice(listed, most + 1))
+        if len(changed) > most:
+            return None
+        paths = (str(item.get(key)) for item in changed for key in ("old_path", "new_path"))
+        return tuple(dict.fromkeys(paths))
+
+    def pipeline_of(self, project_id: int, iid: int, sha: str) -> int | None:
+        """The project's newest pipeline of a merge request at a commit; None when it has none there.
+
+        Listed are those of a fork, too, which are the fork's.
+        """
+        listed = self._pages(f"/projects/{project_id}/merge_requests/{iid}/pipelines")
+        ours = (item for item in listed if (item.get("sha"), item.get("project_id")) == (sha, project_id))
+        return next((_number(item, "id") for item in ours), None)
+
     def tree(self, project_id: int, sha: str) -> str:
         """A name for all files of a commit; commits with the same files have the same.
 
@@ -141,16 +159,31 @@ class GitLab:
         return signing_token is not None and answer.get("signing_token_present") is True
 
     def set_status(
-        self, project_id: int, sha: str, *, state: str, name: str, description: str, target_url: str, ref: str
+        self,
+        project_id: int,
+        sha: str,
+        *,
+        state: str,
+        name: str,
+        description: str,
+        target_url: str,
+        ref: str | None = None,
+        pipeline_id: int | None = None,
     ) -> None:
-        """Set a commit status. GitLab refuses to repeat a state; that it is so already is what was wanted."""
+        """Set a commit status, on a branch or in a pipeline that there is.
+
+        GitLab refuses to repeat a state; that it is so already is what was wanted. Raises :class:`Missing`
+        when the commit is on no branch of the project: in a merge request's pipeline it may be all the same.
+        """
         body = {
             "state": state,
             "name": name,
             "description": description,
             "target_url": target_url,
             "ref": ref,
+            "pipeline_id": pipeline_id,
         }
+        body = {key: value for key, value in body.items() if value is not None}
         try:
             self._call("POST", f"/projects/{project_id}/statuses/{sha}", json=body)
         except Rejected as error:
@@ -265,6 +298,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _number(item: Mapping[str, Any], key: str) -> int:
     value = item.get(key)
     if not isinstance(value, int):
@@ -307,4 +344,7 @@ def _merge_request(item: Mapping[str, Any]) -> MergeRequest:
         target_branch=str(item.get("target_branch") or ""),
         source_project_id=item.get("source_project_id"),
         target_project_id=_number(item, "target_project_id"),
+        # Older versions call it by the second name.
+        is_draft=item.get("draft") is True or item.get("work_in_progress") is True,
+        labels=tuple(label for label in _list(item.get("labels")) if isinstance(label, str)),
     )

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator import comparison, keeping, pool, preview
+from orchestrator import comparison, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
-from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.merge_request import Command, MergeRequest
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment
 from orchestrator.records import Claim, Delivery, Due, Kind, Project
+from orchestrator.rules import Rules
 from orchestrator.store import Store, Tx
 from orchestrator.switches import Stop, Switch
 
@@ -66,7 +67,14 @@ class Lifecycle:
             return change.finish()
 
     def command(
-        self, claim: Claim, delivery: Delivery, seen: MergeRequest, verb: Verb, now: float, *, as_of: float
+        self,
+        claim: Claim,
+        delivery: Delivery,
+        seen: MergeRequest,
+        command: Command,
+        now: float,
+        *,
+        as_of: float,
     ) -> tuple[list[Due], bool]:
         """Carry out a comment's command and close its delivery; False when it could not be done.
 
@@ -76,7 +84,7 @@ class Lifecycle:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else handles the delivery by now")
             change = Change(tx, self._policy, now, who=str(delivery.facts.get("username", "")), as_of=as_of)
-            result, was_done = change.command(delivery, seen, verb)
+            result, was_done = change.command(delivery, seen, command)
             tx.close_delivery(claim, result, now)
             return change.finish(), was_done
 
@@ -165,6 +173,16 @@ class Lifecycle:
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=who)
             change.weigh(tx.project(project_id), weight)
+            return change.finish()
+
+    def set_rules(self, project_id: int, given: Rules, who: str, now: float) -> list[Due]:
+        """Decide which merge requests of a project get a preview.
+
+        Raises :class:`BadInput` when an entry is empty or too long, or there are too many.
+        """
+        rules.check(given)
+        with self._operating(who, now) as (tx, change):
+            change.set_rules(tx.project(project_id), given)
             return change.finish()
 
     # --- what operators do to accounts ----------------------------------------------------------------

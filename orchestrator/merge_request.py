@@ -7,7 +7,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.records import OPEN_STATES
+#: GitLab's words for a merge request that may still be merged; ``locked`` is GitLab in the act of merging.
+OPEN_STATES = frozenset({"opened", "locked"})
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class MergeRequest:
     target_branch: str
     source_project_id: int | None
     target_project_id: int
+    is_draft: bool = False
+    labels: tuple[str, ...] = ()
+    #: The paths that it changes, old and new names; None: not known, or too many.
+    paths: tuple[str, ...] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -53,21 +58,58 @@ class Verb(StrEnum):
 
     #: Approve this very commit if it waits for that, else build it again.
     PREVIEW = "preview"
+    #: The same by another name.
+    REDEPLOY = "redeploy"
+    #: Build it again even where its image is still there.
+    REBUILD = "rebuild"
     STOP = "stop"
+    #: Let it neither expire nor give way for some time.
+    KEEP = "keep"
+    LOGS = "logs"
+    HELP = "help"
+    #: It begins like a command, and is none.
+    UNKNOWN = "unknown"
 
 
-_COMMAND = re.compile(r"^/preview(?:[ \t]+(?P<verb>[a-z]{1,20}))?[ \t]*$")
+@dataclass(frozen=True)
+class Command:
+    """A command and what it was given."""
+
+    verb: Verb
+    #: For :attr:`Verb.KEEP`.
+    seconds: float | None = None
 
 
-def command_in(comment: str) -> Verb | None:
+_COMMAND = re.compile(r"/preview(?:[ \t]+(?P<verb>[a-z]{1,20})(?:[ \t]+(?P<argument>[0-9a-z]{1,20}))?)?")
+_DURATION = re.compile(r"([0-9]{1,6})([mhd])")
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(duration: str) -> float | None:
+    """A number with m, h or d (minutes, hours, days) as seconds; None for anything else."""
+    match = _DURATION.fullmatch(duration)
+    return float(match[1]) * _UNITS[match[2]] if match else None
+
+
+def command_in(comment: str) -> Command | None:
     """The command in a comment, or None.
 
     Only a comment that is nothing but the command counts: a quotation or a code block that mentions it must
     not set anything off.
     """
-    match = _COMMAND.match(comment.strip())
+    match = _COMMAND.fullmatch(comment.strip())
     if match is None:
         return None
-    return {None: Verb.PREVIEW, "redeploy": Verb.PREVIEW, "rebuild": Verb.PREVIEW, "stop": Verb.STOP}.get(
-        match["verb"]
-    )
+    words = [word for word in (match["verb"], match["argument"]) if word]
+    match words:
+        case []:
+            return Command(Verb.PREVIEW)
+        case [Verb.KEEP, duration] if seconds_of(duration) is not None:
+            return Command(Verb.KEEP, seconds_of(duration))
+        case [word] if word in _ALONE:
+            return Command(Verb(word))
+        case _:
+            return Command(Verb.UNKNOWN)
+
+
+_ALONE = frozenset({Verb.REDEPLOY, Verb.REBUILD, Verb.STOP, Verb.LOGS, Verb.HELP})

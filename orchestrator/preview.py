@@ -123,8 +123,10 @@ PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKIN
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
 #: The trigger of a deployment for which an image that is there already will not do.
 REBUILD = "rebuild"
+#: The trigger of any other that a person asked for.
+COMMAND = "command"
 #: Triggers of deployments that somebody asked for by a command.
-ASKED_FOR = frozenset({"command", REBUILD})
+ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
 AT_THE_ADDRESS = frozenset({Step.PUBLISH, Step.WATCH_JOB, Step.CHECK, Step.ROLL_BACK})
 
@@ -289,6 +291,11 @@ def serve(deployment: Deployment, now: float) -> Deployment:
 def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
     """It is not even tried, for `failure`."""
     return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
+
+
+def decline(deployment: Deployment, failure: Failure, now: float) -> Deployment:
+    """The rules of its project do not have it built; `failure` says which."""
+    return moved(replace(deployment, failure=failure), State.REFUSED, Step.NONE, now, due_at=None)
 
 
 def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Deployment:

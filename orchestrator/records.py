@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-#: GitLab's words for a merge request that may still be merged; ``locked`` is GitLab in the act of merging.
-OPEN_STATES = frozenset({"opened", "locked"})
+from orchestrator.merge_request import OPEN_STATES
+from orchestrator.rules import Rules
 
 
 class Kind(StrEnum):
@@ -65,6 +65,8 @@ class Project:
     signing: tuple[int, ...] = ()
     #: Until then secrets and generations but the newest count, too; None: they do not.
     old_secrets_until: float | None = None
+    #: Which of its merge requests get a preview.
+    rules: Rules = field(default_factory=Rules)
     #: What its newest builds took, in bytes of the image store and in seconds; None before the first.
     image_bytes: int | None = None
     build_seconds: float | None = None
@@ -92,6 +94,8 @@ class Preview:
     created_at: float
     #: Somebody asked to keep it until then: it does not give way to others before.
     keep_until: float | None = None
+    #: The note shows the logs of the newest deployment.
+    shows_logs: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -48,6 +48,8 @@ class Subject:
     is_cleaning: bool = False
     #: Why the newest deployment does not go on although it could; empty when nothing holds it.
     held: str = ""
+    #: The last lines of its logs, by kind, where somebody asked for them.
+    logs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,19 @@ class Report:
 def marker(preview: Preview) -> str:
     """The hidden comment by which our one note is found again."""
     return f"<!-- toolforge-preview:{preview.project_id}:{preview.iid} -->"
+
+
+def refusal_marker(user_id: int) -> str:
+    """The hidden comment by which the answer to somebody without rights is found again."""
+    return f"<!-- toolforge-preview-refusal:{user_id} -->"
+
+
+def refusal(user_id: int, username: str) -> str:
+    """The answer to a command of somebody who may not give any."""
+    return (
+        f"{refusal_marker(user_id)}\nThank you, {code(username)}, but commands to Toolforge Preview need the "
+        "Developer role in this project: ask somebody who has it."
+    )
 
 
 def desired(subject: Subject) -> Report:
@@ -184,6 +199,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
             return "A newer commit took its place"
         case State.CANCELLED:
             return f"Not tried: {subject.preview.stop_reason}"
+        case State.REFUSED if deployment.failure:
+            return f"Does not apply here: {deployment.failure.summary}"
         case _:
             return deployment.state.capitalize()
 
@@ -227,21 +244,36 @@ def note(subject: Subject) -> str:
         return f"{marker(subject.preview)}\n### No preview yet\n"
     newest = subject.deployments[0]
     parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
-    if newest.failure:
+    if newest.failure and newest.state is not State.REFUSED:
         parts += _failure(newest)
     if newest.checks:
         parts.append(_checks(newest))
     stages = _stages(newest)
     if stages:
         parts.append(stages)
+    parts += [_folded(f"Log: {kind}", fence(text)) for kind, text in sorted(subject.logs.items())]
     if newest.state in {State.STOPPED, State.CANCELLED, State.FAILED}:
         parts.append(_receipt(subject))
-    commands = _COMMANDS if subject.preview.is_open else ""
-    parts.append(f"[Timeline and logs]({subject.page_url}){commands}")
+    parts.append(f"[Timeline and logs]({subject.page_url})")
+    if subject.preview.is_open:
+        parts.append(_folded("Commands, for Developers: each in a comment of its own", _COMMANDS))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_COMMANDS = " \u00b7 comment `/preview` to build again, `/preview stop` to take it down"
+_COMMANDS = """\
+| comment | what it does |
+|---|---|
+| `/preview` | build this commit, or approve it; also `/preview redeploy` |
+| `/preview rebuild` | build it anew, even if its image is still there |
+| `/preview stop` | take it down |
+| `/preview keep 48h` | keep it up for so long (`m`, `h` or `d`) |
+| `/preview logs` | show the end of the logs here |
+| `/preview help` | this list |"""
+
+
+def _folded(summary: str, content: str) -> str:
+    """Details that are shown when somebody opens them."""
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
 def _lead(subject: Subject, newest: Deployment) -> str:
@@ -296,6 +328,8 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.FAILED if newest.failure:
             return f"the {newest.failure.stage} stage failed."
+        case State.REFUSED if newest.failure:
+            return f"no preview: {code(newest.failure.summary)}. {newest.failure.remedy}"
         case _:
             return f"{one_line(subject.preview.stop_reason or newest.state)}."
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from orchestrator import rules
 from orchestrator.outcome import CheckResult, Failure
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -33,6 +34,7 @@ def project_from(row: Row[Any]) -> Project:
     values = _project(row)
     values["checks"] = tuple((path, status) for path, status in values["checks"])
     values["secret_digests"] = tuple(values["secret_digests"])
+    values["rules"] = rules.from_json(values["rules"])
     values["signing"] = tuple(values["signing"] or ())
     return Project(**values)
 

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, func, or_, select, true, update
 
 from orchestrator import tables as t
+from orchestrator.merge_request import OPEN_STATES
 from orchestrator.pool import AccountState
 from orchestrator.preview import ENDED, PENDING, State, Step
-from orchestrator.records import ON_ACCOUNTS, OPEN_STATES, Kind
+from orchestrator.records import ON_ACCOUNTS, Kind
 from orchestrator.switches import Stop, Switch
 
 TABLES: Mapping[Kind, Table] = {

@@ -263,6 +263,18 @@ class Tx:
             values["keep_until"] = None
         self._connection.execute(update(t.preview).where(t.preview.c.id == preview_id).values(**values))
 
+    def show_logs(self, preview_id: int, *, shown: bool = True) -> None:
+        """Whether the note shows the logs of the newest deployment."""
+        self._connection.execute(
+            update(t.preview).where(t.preview.c.id == preview_id).values(shows_logs=shown)
+        )
+
+    def set_rules(self, project_id: int, values: Mapping[str, Any]) -> None:
+        """Write down which merge requests of a project get a preview."""
+        self._connection.execute(
+            update(t.project).where(t.project.c.id == project_id).values(rules=dict(values))
+        )
+
     def keep_preview(self, preview_id: int, *, keep_until: float | None, expires_at: float) -> None:
         """Until when it does not give way (None: it does), and until when it lives."""
         self._connection.execute(
@@ -691,6 +703,17 @@ class Tx:
             zlib=zlib.compress(text.encode("utf-8", "replace")),
             is_truncated=is_truncated,
         )
+
+    def untold(self, *, most: int = 20) -> list[tuple[int, int, str]]:
+        """What GitLab refused to be told: project, number of the merge request, its words."""
+        query = (
+            select(t.preview.c.project_id, t.preview.c.iid, t.report_state.c.error)
+            .join(t.preview, t.preview.c.id == t.report_state.c.preview_id)
+            .where(t.report_state.c.error != "")
+            .order_by(t.preview.c.id.desc())
+            .limit(most)
+        )
+        return [(row.project_id, row.iid, row.error) for row in self._connection.execute(query)]
 
     def forget_logs(self, preview_id: int, *, keep: int) -> None:
         """Delete the logs of a preview's deployments, but for the `keep` newest that have any."""

@@ -96,6 +96,8 @@ project = Table(
     Column("signing", JSON),
     # Until then the older secrets and generations count, too.
     Column("old_secrets_until", Double),
+    # Which merge requests get a preview; null: the usual ones.
+    Column("rules", JSON),
     Column("checks", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     # Its share in the turns of the scheduler.
@@ -130,6 +132,8 @@ preview = Table(
     Column("stop_reason", Words(255), nullable=False),
     # Somebody asked to keep it until then: it does not give way to others before.
     Column("keep_until", Double),
+    # Somebody asked for the logs of the newest deployment in the note.
+    Column("shows_logs", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("project_id", "iid"),
 )

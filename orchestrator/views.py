@@ -18,6 +18,8 @@ from orchestrator.switches import Stop, Switch, Switches
 
 #: Of a longer queue, pages show the first.
 _QUEUE_SHOWN = 50
+#: Of each log, a note shows the last lines.
+_LOG_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Overview:
     switches: Sequence[SwitchView] = ()
     #: Nothing new is built, so that no verdict can be expected.
     is_frozen: bool = False
+    #: What GitLab refused to be told, the newest few.
+    untold: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class Views:
                 queue=self._queue(tx, scene, projects, now),
                 switches=[self._switch(switch, projects) for switch in scene.switches.on],
                 is_frozen=scene.switches.is_frozen,
+                untold=_untold(tx, projects)[:3],
             )
 
     def accounts(self) -> list[AccountView]:
@@ -158,6 +163,11 @@ class Views:
         with self._store.read() as tx:
             projects = {project.id: project for project in tx.projects()}
             return [self._switch(switch, projects) for switch in tx.switches().on]
+
+    def untold(self) -> list[str]:
+        """What GitLab refused to be told, the newest first, as ``group/project!iid: GitLab's words``."""
+        with self._store.read() as tx:
+            return _untold(tx, {project.id: project for project in tx.projects()})
 
     def history(self, subject: str) -> list[Event]:
         """The newest events about subjects of one kind, the oldest of them first."""
@@ -219,6 +229,7 @@ class Views:
                 pool_is_usable=self._pool_is_usable(tx),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
                 held=self._held(tx, project, view.newest, now),
+                logs=_log_ends(tx, present, view.newest),
             )
 
     def _view(
@@ -280,6 +291,18 @@ class Views:
         )
         kept_until = {kept.id: kept.keep_until or now for kept in scene.kept}
         return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now, kept_until)
+
+
+def _untold(tx: Tx, projects: Mapping[int, Project]) -> list[str]:
+    return [f"{projects[project_id].path}!{iid}: {error}" for project_id, iid, error in tx.untold()]
+
+
+def _log_ends(tx: Tx, present: Preview, newest: Deployment | None) -> Mapping[str, str]:
+    """The ends of the logs that somebody asked for, by kind."""
+    if newest is None or not present.shows_logs:
+        return {}
+    logs = {kind: tx.log(newest.id, kind) for kind in ("build", "job")}
+    return {kind: "\n".join(text.splitlines()[-_LOG_LINES:]) for kind, text in logs.items() if text}
 
 
 def _holder(tx: Tx, account: Account) -> str:

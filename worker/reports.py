@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from orchestrator.errors import TryLater
-from orchestrator.gitlab import GitLab, GitLabError, Missing
+from orchestrator.gitlab import GitLab, GitLabError, Missing, NotPermitted
 from orchestrator.records import Project
 from orchestrator.report import (
     STATUS_NAME,
@@ -92,23 +93,39 @@ class _Sender:
 
     def _send_status(self, status: Status) -> None:
         self._guard()
-        try:
-            self._set_status(status)
-        except Missing:
-            if self._subject.preview.is_from_project:
-                raise
-            # The commit of a fork is unknown to this project; the note has to do.
+        if self._subject.preview.is_from_project:
+            self._set_status(self._project.gitlab_id, status, ref=self._subject.preview.source_branch)
+        else:
+            self._send_status_of_fork(status)
         self._now_told(statuses={**self._told.get("statuses", {}), status.sha: asdict(status)})
 
-    def _set_status(self, status: Status) -> None:
+    def _send_status_of_fork(self, status: Status) -> None:
+        """A fork's commit is on no branch of this project: GitLab takes a status only in its pipeline.
+
+        Else the status belongs to the fork, where our token may have no rights: then the note has to do.
+        """
+        project_id, iid = self._project.gitlab_id, self._subject.preview.iid
+        pipeline_id = self._gitlab.pipeline_of(project_id, iid, status.sha)
+        if pipeline_id is not None:
+            self._set_status(project_id, status, pipeline_id=pipeline_id)
+            return
+        with suppress(Missing, NotPermitted):
+            source_id = self._gitlab.merge_request(project_id, iid).source_project_id
+            if source_id is not None:
+                self._set_status(source_id, status, ref=self._subject.preview.source_branch)
+
+    def _set_status(
+        self, project_id: int, status: Status, *, ref: str | None = None, pipeline_id: int | None = None
+    ) -> None:
         self._gitlab.set_status(
-            self._project.gitlab_id,
+            project_id,
             status.sha,
             state=status.state,
             name=STATUS_NAME,
             description=status.description,
             target_url=status.target_url,
-            ref=self._subject.preview.source_branch,
+            ref=ref,
+            pipeline_id=pipeline_id,
         )
 
     def _send_note(self, report: Report) -> None:

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.lifecycle import Lifecycle
-from orchestrator.merge_request import MergeRequest, Verb
+from orchestrator.merge_request import Command, MergeRequest, Verb
 from orchestrator.outcome import CheckResult, CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.policy import Policy
 from orchestrator.pool import Account
@@ -93,19 +94,21 @@ class World:
         as_of: float | None = None,
         author: str = "bob",
         who: str = "",
+        **facts_of_it: Any,
     ) -> list[Due]:
         """GitLab shows the merge request by `author`; `who` acted, where a delivery says so."""
         facts: dict[str, object] = {"username": who} if who else {}
         claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
+        merge_request = replace(merge_request, **facts_of_it)
         return self.lifecycle.observe(
             claim, delivery, merge_request, self.now, as_of=self.now if as_of is None else as_of
         )
 
     def comments(
         self,
-        verb: Verb,
+        verb: Verb | Command,
         iid: int = 1,
         *,
         under: str = A,
@@ -117,7 +120,10 @@ class World:
         claim, merge_request = self._delivery("note", iid, head, "opened", fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
-        _, was_done = self.lifecycle.command(claim, delivery, merge_request, verb, self.now, as_of=self.now)
+        command = verb if isinstance(verb, Command) else Command(verb)
+        _, was_done = self.lifecycle.command(
+            claim, delivery, merge_request, command, self.now, as_of=self.now
+        )
         return was_done
 
     def _delivery(

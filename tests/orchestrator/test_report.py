@@ -293,6 +293,9 @@ def test_each_merge_request_has_a_marker_of_its_own() -> None:
 # --- foreign text -------------------------------------------------------------------------------------
 
 
+_OUR_HTML = re.compile(r"^(<details><summary>[A-Za-z :,]+</summary>|</details>)$")
+
+
 def outside_of_code(markdown: str) -> list[str]:
     """The lines of a note outside its fences, with what stands in code spans left out."""
     lines, fence = [], ""
@@ -327,5 +330,6 @@ def test_hostile_text_cannot_leave_its_code(state: State, texts: tuple[str, ...]
     for line in outside_of_code(text):
         assert not line.lstrip().startswith("/"), "GitLab would carry it out"
         assert "@" not in line, "GitLab would notify somebody"
-        assert "<" not in line.replace(marker(a_preview()), ""), "GitLab would take it for HTML"
+        theirs = _OUR_HTML.sub("", line.replace(marker(a_preview()), ""))
+        assert "<" not in theirs, "GitLab would take it for HTML"
         assert "![" not in line

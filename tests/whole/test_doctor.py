@@ -78,7 +78,7 @@ def test_a_healthy_set_up_is_told_as_such(stack: Stack) -> None:
         "jobs of dev-2": "0 of 16 pods, 0 of 16 continuous jobs",
     }
     subjects = [finding["subject"] for finding in findings]
-    outside = ["settings", "database", "redis", "gitlab", "builds-api", "jobs-api", "envvars-api"]
+    outside = ["settings", "database", "redis", "gitlab", "reports", "builds-api", "jobs-api", "envvars-api"]
     each = ("certificate of", "account", "image store of", "jobs of")
     assert subjects == [*outside, *(f"{what} {tool}" for tool in ("dev-1", "dev-2") for what in each)]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from deploy.follow import toolforge_state, wait_for
-from deploy.local.seed import stories
-from orchestrator.preview import State
+from deploy.local.seed import DEVELOPER, MergeRequest, stories
+from orchestrator.preview import Deployment, State
+from orchestrator.report import STATUS_NAME
+from orchestrator.rules import Rules
 from tests.whole.scene import Scene, server
 
 
@@ -167,6 +171,71 @@ def test_a_comment_stops_and_starts_a_preview(scene: Scene) -> None:
     assert scene.verdict(merge_request).state is State.LIVE
 
 
+def test_whoever_may_not_give_commands_is_told_why_once(scene: Scene) -> None:
+    merge_request = scene.opens(server())
+    scene.verdict(merge_request)
+    seeder = scene.stack.seeder
+    for command in ("/preview stop", "/preview rebuild"):
+        note_id = seeder.comment(merge_request, command, as_person=seeder.reporter)
+        wait_for("a refusal", lambda n=note_id: emojis(scene, merge_request, n) == ["no_entry_sign"])
+    refusals = [n["body"] for n in scene.gitlab(merge_request, "/notes") if "refusal" in n["body"]]
+    assert len(refusals) == 1
+    assert "`rene`, but commands to Toolforge Preview need the Developer role" in refusals[0]
+    assert scene.account(merge_request) is not None
+
+
+def emojis(scene: Scene, merge_request: MergeRequest, note_id: int) -> list[str]:
+    """What a comment was answered with."""
+    return [one["name"] for one in scene.gitlab(merge_request, f"/notes/{note_id}/award_emoji")]
+
+
+def test_every_command_is_answered_by_an_emoji_and_the_note(scene: Scene) -> None:
+    merge_request = scene.opens(server())
+    scene.verdict(merge_request)
+    for command, emoji, words in (
+        ("/preview keep 48h", "white_check_mark", "kept until"),
+        ("/preview keep 4800h", "confused", "kept until"),
+        ("/preview logs", "white_check_mark", "<summary>Log: build</summary>"),
+        ("/preview help", "white_check_mark", "`/preview rebuild`"),
+        ("/preview dance", "confused", "`/preview rebuild`"),
+    ):
+        note_id = scene.stack.seeder.comment(merge_request, command)
+        wait_for(f"an answer to {command}", lambda n=note_id, e=emoji: emojis(scene, merge_request, n) == [e])
+        wait_for(f"the note after {command}", lambda w=words: w in scene.note(merge_request))
+    scene.stack.seeder.comment(merge_request, "/preview rebuild")
+    wait_for("another deployment", lambda: len(deployments(scene, merge_request)) == 2)
+    assert scene.verdict(merge_request).trigger == "rebuild"
+
+
+def deployments(scene: Scene, merge_request: MergeRequest) -> list[Deployment]:
+    """All of them, the newest first."""
+    view = scene.stack.parts.views.preview(merge_request.project.path, merge_request.iid)
+    return list(view.deployments) if view else []
+
+
+def test_a_merge_request_that_changes_nothing_that_matters_is_neutral_and_takes_no_account(
+    scene: Scene,
+) -> None:
+    first = scene.opens(server())
+    scene.verdict(first)
+    with scene.stack.parts.store.read() as tx:
+        (project,) = [one for one in tx.projects() if one.path == first.project.path]
+    scene.stack.parts.lifecycle.set_rules(project.id, Rules(ignored_paths=("*.md",)), "olga", time.time())
+    docs = scene.opens({"README.md": "More words.\n"}, beside=first)
+    wait_for("a status", lambda: scene.gitlab(docs, "")["sha"] and has_status(scene, docs))
+    assert scene.status(docs)["status"] == "success"
+    assert scene.status(docs)["description"] == "Does not apply here: it changes nothing but *.md"
+    assert scene.account(docs) is None
+    scene.pushes(docs, server("now with code"))
+    wait_for("an account", lambda: scene.account(docs) is not None)
+
+
+def has_status(scene: Scene, merge_request: MergeRequest) -> bool:
+    """Whether GitLab has a status of ours for the head."""
+    path = f"/projects/{merge_request.project.id}/repository/commits/{merge_request.sha}/statuses"
+    return any(status["name"] == STATUS_NAME for status in scene.stack.seeder.api("GET", path))
+
+
 def test_nothing_of_a_fork_runs_before_a_developer_approved_that_commit(scene: Scene) -> None:
     own = scene.opens(server("own"))
     scene.verdict(own)
@@ -177,3 +246,36 @@ def test_nothing_of_a_fork_runs_before_a_developer_approved_that_commit(scene: S
     seeder.comment(foreign, "/preview")
     assert scene.verdict(foreign).state is State.LIVE
     assert "Preview is live" in scene.note(foreign)
+    assert statuses_in(scene, foreign.project.id, foreign.sha) == [], "GitLab takes none on no branch"
+    fork_id = scene.gitlab(foreign, "")["source_project_id"]
+    assert statuses_in(scene, fork_id, foreign.sha) == [], "we have no rights in the fork"
+
+
+def statuses_in(scene: Scene, project_id: int, sha: str) -> list[str]:
+    """Our statuses on the commit in one project."""
+    found = scene.stack.seeder.api("GET", f"/projects/{project_id}/repository/commits/{sha}/statuses")
+    return [status["status"] for status in found if status["name"] == STATUS_NAME]
+
+
+def test_the_status_of_a_forks_commit_goes_to_the_fork_where_we_have_rights_there(scene: Scene) -> None:
+    own = scene.opens(server("own"))
+    scene.verdict(own)
+    seeder = scene.stack.seeder
+    foreign = scene.opens_from_fork(own)
+    fork_id = scene.gitlab(foreign, "")["source_project_id"]
+    member = {"user_id": seeder.service.id, "access_level": DEVELOPER}
+    seeder.api("POST", f"/projects/{fork_id}/members", **member)
+    seeder.comment(foreign, "/preview")
+    assert scene.verdict(foreign).state is State.LIVE
+    assert statuses_in(scene, fork_id, foreign.sha) == ["success"]
+
+
+def test_the_status_of_a_forks_commit_goes_into_the_pipeline_of_its_merge_request(scene: Scene) -> None:
+    own = scene.opens({**server("own"), ".gitlab-ci.yml": "test:\n  script: [make]\n"})
+    scene.verdict(own)
+    seeder = scene.stack.seeder
+    foreign = scene.opens_from_fork(own)
+    seeder.api("POST", f"/projects/{foreign.project.id}/merge_requests/{foreign.iid}/pipelines")
+    seeder.comment(foreign, "/preview")
+    assert scene.verdict(foreign).state is State.LIVE
+    assert statuses_in(scene, foreign.project.id, foreign.sha) == ["success"]

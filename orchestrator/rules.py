@@ -1,0 +1,121 @@
+"""Which merge requests of a project get a preview: what its maintainers decided. Pure.
+
+Nothing here lets a stranger's commit be built: that needs an approval of that commit, whatever the rules say.
+And whoever may ask for a preview by a command gets one, whatever the rules say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any
+
+from orchestrator.errors import BadInput
+from orchestrator.markdown import plain
+from orchestrator.merge_request import MergeRequest
+
+#: Of a rule's list, and of an entry of it.
+_MOST_ENTRIES, _LONGEST_ENTRY = 50, 255
+
+
+class Forks(StrEnum):
+    """What becomes of a merge request from a fork."""
+
+    #: Each commit waits until a Developer has approved it.
+    APPROVAL = "approval"
+    NEVER = "never"
+
+
+class Drafts(StrEnum):
+    """What becomes of a draft."""
+
+    BUILD = "build"
+    #: Built once it is marked as ready.
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A project's own; as they are when nobody has decided anything."""
+
+    forks: Forks = Forks.APPROVAL
+    drafts: Drafts = Drafts.BUILD
+    #: It needs one of these labels, and none of those; empty: no matter.
+    labels: tuple[str, ...] = ()
+    no_labels: tuple[str, ...] = ()
+    #: Patterns of target branches, and of paths of which one has to be changed; empty: any.
+    targets: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    #: Patterns of paths that do not matter: when nothing else is changed, nothing is built.
+    ignored_paths: tuple[str, ...] = ()
+    #: User names of bots, besides those of the installation.
+    bots: tuple[str, ...] = ()
+    #: Whether bots' merge requests are only checked; None: as the installation says.
+    check_only_bots: bool | None = None
+
+    @property
+    def look_at_paths(self) -> bool:
+        """True when the changed paths have to be known."""
+        return bool(self.paths or self.ignored_paths)
+
+
+def check(rules: Rules) -> None:
+    """Raise :class:`BadInput` when a list is too long, or an entry of it empty or too long."""
+    for name in ("labels", "no_labels", "targets", "paths", "ignored_paths", "bots"):
+        entries: Sequence[str] = getattr(rules, name)
+        if len(entries) > _MOST_ENTRIES:
+            raise BadInput(f"{name}: {len(entries)} entries are too many; {_MOST_ENTRIES} will do.")
+        for entry in entries:
+            if not 0 < len(entry) <= _LONGEST_ENTRY:
+                raise BadInput(f"{name}: an entry has 1 to {_LONGEST_ENTRY} characters, not {len(entry)}.")
+
+
+def from_json(value: Mapping[str, Any] | None) -> Rules:
+    """The rules as they are kept; what an older version does not know is passed over."""
+    known = {one.name for one in fields(Rules)}
+    given: dict[str, Any] = {name: item for name, item in (value or {}).items() if name in known}
+    for name, item in given.items():
+        given[name] = tuple(item) if isinstance(item, list) else item
+    given["forks"] = Forks(given.get("forks", Forks.APPROVAL))
+    given["drafts"] = Drafts(given.get("drafts", Drafts.BUILD))
+    return Rules(**given)
+
+
+def why_not(rules: Rules, seen: MergeRequest) -> str | None:
+    """Why a merge request gets no preview, for people; None when it gets one.
+
+    Where its changed paths are not known, they are no reason.
+    """
+    if not seen.is_from_project and rules.forks is Forks.NEVER:
+        return "merge requests from forks get none in this project"
+    if seen.is_draft and rules.drafts is Drafts.WAIT:
+        return "it is a draft; it gets one once it is marked as ready"
+    if rules.targets and not _fits(seen.target_branch, rules.targets):
+        return f"it does not go to {_words(rules.targets)}"
+    excluded = [label for label in seen.labels if label in rules.no_labels]
+    if excluded:
+        return f"it has the label {_words(excluded)}"
+    if rules.labels and not set(rules.labels) & set(seen.labels):
+        return f"it needs the label {_words(rules.labels)}"
+    return _paths_say(rules, seen.paths)
+
+
+def _paths_say(rules: Rules, paths: Sequence[str] | None) -> str | None:
+    if not paths:
+        return None
+    relevant = [path for path in paths if not _fits(path, rules.ignored_paths)]
+    if not relevant:
+        return f"it changes nothing but {_words(rules.ignored_paths)}"
+    if rules.paths and not any(_fits(path, rules.paths) for path in relevant):
+        return f"it changes nothing in {_words(rules.paths)}"
+    return None
+
+
+def _fits(text: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _words(entries: Sequence[str]) -> str:
+    return " or ".join(plain(entry)[:60] for entry in entries[:5])
