@@ -1,4 +1,4 @@
-"""python-gitlab, a client that we did not write, works against the local GitLab for the calls that we make."""
+"""python-gitlab, a client that we did not write, works against the local GitLab for the calls we make."""
 
 from __future__ import annotations
 
