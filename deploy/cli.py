@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -43,6 +44,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; what goes wrong is one clear sentence and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What is followed for a long time is to be seen at once, also through a pipe.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         cli()
     except PreviewError as error:

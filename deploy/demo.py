@@ -65,6 +65,9 @@ def _show(stack: Stack, console: Console) -> None:
     )
     if "interwiki-links" not in stories():
         head += "There is no Node.js on this machine, so the third tool is a second Python one.\n"
+    if not console.is_terminal:
+        # There the picture is drawn only once, at the end.
+        console.print(head)
     with Live(console=console, refresh_per_second=4, screen=console.is_terminal) as live:
         while True:
             live.update(Group(head, overview_table(stack.parts.views.overview(time.time()))))

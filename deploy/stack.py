@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -168,6 +169,7 @@ class Stack:
 
     def _start_product(self, settings: Settings, web_port: int) -> None:
         environment = settings_environment(settings)
+        _write_environment(self._state / "settings.env", environment)
         celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
         threads = [
             "worker",
@@ -306,6 +308,13 @@ def settings_environment(settings: Settings) -> dict[str, str]:
         for name, value in values.items()
     )
     return {f"{PREFIX}{name.upper()}": str(value) for name, value in plain}
+
+
+def _write_environment(path: Path, environment: Mapping[str, str]) -> None:
+    """The same for a shell, so that the commands for operators can be tried on the running stack."""
+    path.touch(mode=0o600)
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    path.write_text("".join(lines))
 
 
 def _clean_environment() -> dict[str, str]:
