@@ -108,6 +108,8 @@ def command_in(comment: str) -> Command | None:
             return Command(Verb.KEEP, seconds_of(duration))
         case [word] if word in _ALONE:
             return Command(Verb(word))
+        case [word, _] if word not in {*_ALONE, Verb.KEEP}:
+            return None  # part of a sentence
         case _:
             return Command(Verb.UNKNOWN)
 

@@ -201,6 +201,7 @@ def test_what_gitlab_refuses_to_be_told_is_shown(world: World) -> None:
         ("/preview stop now", Command(Verb.UNKNOWN)),
         ("/preview unknown", Command(Verb.UNKNOWN)),
         ("/preview preview", Command(Verb.UNKNOWN)),
+        ("/preview now please", None),
         ("/previews", None),
         ("Please /preview", None),
         ("/preview\n/preview stop", None),
