@@ -112,6 +112,8 @@ class Rig:
             )
         with self._store.engine.begin() as connection:
             _fill(connection, self._project_id, accounts, finished)
+            if connection.dialect.name == "postgresql":
+                _settle(connection)
         self._iids = itertools.count(accounts + finished + 1)
 
     def close(self) -> None:
@@ -244,6 +246,15 @@ def _fill(connection: Connection, project_id: int, accounts: int, finished: int)
     _insert(connection, t.deployment, (_deployment(row, row <= live, 1 + row % accounts) for row in rows))
     _insert(connection, t.delivery, (_delivery(project_id, row) for row in rows))
     _insert(connection, t.event, (_event(row) for row in rows for _ in range(6)))
+
+
+def _settle(connection: Connection) -> None:
+    """PostgreSQL goes on after the ids that it was given, and knows how many rows there are."""
+    for table in (t.preview, t.account, t.deployment):
+        last = f"SELECT max(id) FROM {table.name}"
+        sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+        connection.exec_driver_sql(f"SELECT setval({sequence}, ({last}))")
+    connection.exec_driver_sql("ANALYZE")
 
 
 def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:

@@ -79,7 +79,9 @@ def for_forecast(tx: Tx, limits: Limits, now: float) -> Sight:
     most = len(scene.waiting)
     accounts = scene.accounts(free=most, cleaning=most)
     beside = scene.live_beside(accounts)
-    longest = tx.longest_live(now, before=_EVER, limit=most + len(beside), in_use=True) if most else []
+    # Some of these have something on its way, and some are on an account that nobody else will get.
+    most += len(beside) + tx.draining_count() if most else 0
+    longest = tx.longest_live(now, before=_EVER, limit=most) if most else []
     kept = tx.kept_live(now, limit=most) if most else []
     live = [*beside, *longest, *kept]
     known = {account.id for account in accounts}

@@ -54,17 +54,8 @@ _LONGEST_LIVE = (
     .order_by(t.deployment.c.since, t.deployment.c.id)
     .limit(bindparam("most"))
 )
-_STAYS_IN_USE = (
-    (t.account.c.id == t.deployment.c.account_id)
-    # Said so that the databases come from what is live, and not from every account that is leased.
-    & (func.coalesce(t.account.c.state, "") == AccountState.LEASED)
-    & (t.account.c.drain == false())
-)
-#: The same, but for what gives back an account that nobody else will get.
-_LONGEST_LIVE_IN_USE = _LONGEST_LIVE.join(t.account, _STAYS_IN_USE)
-_KEPT_IN_USE = (
-    _GOING.join(t.account, _STAYS_IN_USE)
-    .where(_IS_KEPT, func.coalesce(t.deployment.c.state, "") == State.LIVE)
+_KEPT_LIVE = (
+    _GOING.where(_IS_KEPT, func.coalesce(t.deployment.c.state, "") == State.LIVE)
     .order_by(t.preview.c.keep_until)
     .limit(bindparam("most"))
 )
@@ -89,6 +80,9 @@ _BEING_CLEANED = (
     select(t.account.c.id).where(t.account.c.state == AccountState.CLEANING).limit(bindparam("cleaning"))
 )
 _SHARED = select(t.account.c.id).where(t.account.c.state == AccountState.LEASED, t.account.c.shared == true())
+_DRAINING = select(func.count()).where(
+    t.account.c.state == AccountState.LEASED, t.account.c.shared == false(), t.account.c.drain == true()
+)
 #: States of an account that somebody has, or can get without an operator's doing.
 _IN_USE = (AccountState.FREE, AccountState.LEASED, AccountState.CLEANING)
 
@@ -184,19 +178,18 @@ class Stock:
         """What is live of these previews."""
         return [_going_from(row) for row in self._rows_of(_LIVE_OF, preview_ids)]
 
-    def longest_live(self, now: float, *, before: float, limit: int, in_use: bool = False) -> list[Going]:
-        """What has been live the longest, since `before` at least, and is not kept.
-
-        With `in_use` not what is on an account that an operator takes out of use.
-        """
-        statement = _LONGEST_LIVE_IN_USE if in_use else _LONGEST_LIVE
-        rows = self._connection.execute(statement, {"now": now, "before": before, "most": limit})
+    def longest_live(self, now: float, *, before: float, limit: int) -> list[Going]:
+        """What has been live the longest, since `before` at least, and is not kept."""
+        rows = self._connection.execute(_LONGEST_LIVE, {"now": now, "before": before, "most": limit})
         return [_going_from(row) for row in rows]
 
     def kept_live(self, now: float, *, limit: int) -> list[Going]:
-        """What is live and kept, that of which the end comes first; all on accounts that stay in use."""
-        rows = self._connection.execute(_KEPT_IN_USE, {"now": now, "most": limit})
-        return [_going_from(row) for row in rows]
+        """What is live and kept, that of which the end comes first."""
+        return [_going_from(row) for row in self._connection.execute(_KEPT_LIVE, {"now": now, "most": limit})]
+
+    def draining_count(self) -> int:
+        """How many accounts are leased that nobody else will get."""
+        return int(self._connection.scalar(_DRAINING) or 0)
 
     def accounts_that_matter(
         self, leased_to: Collection[int], *, free: int, cleaning: int, but: Collection[int]

@@ -167,7 +167,7 @@ deployment = Table(
     # What is on an account, under its lease.
     Index(None, "account_id", "fence"),
     # What has been live the longest.
-    Index(None, "state", "since"),
+    Index(None, "state", "since", "id"),
 )
 
 account = Table(

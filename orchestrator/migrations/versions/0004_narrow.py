@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 _NEW: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("deployment", ("state", "since")),
+    ("deployment", ("state", "since", "id")),
     ("account", ("state", "shared", "drain", "name")),
     ("account", ("state", "drain", "bytes_limit")),
     ("preview", ("keep_until",)),
