@@ -2,8 +2,10 @@
 
 Run with ``make bench-pool``. Through the lifecycle, on a SQLite file, without network: a merge request
 arrives and is planned onto an account; it is closed, its build is cancelled, and the cleaning of the account
-recorded. Half of the accounts hold a live preview meanwhile. The finished deployments each have a preview, a
-lease, a delivery and a timeline of their own, as months of service leave them.
+recorded. Half of the accounts hold a live preview meanwhile. While a second merge request waits for the only
+build slot, the sweep of every second goes by, and the report on its place in the queue is made. The finished
+deployments each have a preview, a lease, a delivery and a timeline of their own, as months of service leave
+them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ from orchestrator.settings import load_settings
 #: Seconds of CPU time, and by the clock.
 _Spent = tuple[float, float]
 _NOW = 1_000_000_000.0
+#: What a preview that is leased and released takes.
 _PARTS = ("lease", "close", "tidy", "clean")
+#: What goes on beside it while somebody waits.
+_BESIDE = ("sweep", "report")
 #: Accounts and finished deployments.
 _SIZES = (
     (10, 0),
@@ -59,34 +64,39 @@ def main() -> None:
         "Milliseconds of CPU time, each part's median; a preview that is leased and released takes all four."
     )
     print("A second: how many of those, by the clock, the waits for the disk included.")
-    print("accounts  finished   lease   close    tidy   clean     sum  ratio  a second")
+    print("Beside it, while somebody waits: the sweep of every second, the report on a place in the queue.")
+    heads = " ".join(f"{name:>7}" for name in (*_PARTS, "sum", "ratio", *_BESIDE))
+    print(f"accounts  finished {heads}  a second")
     first = 0.0
     for accounts, finished in _SIZES:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            rig = _Rig(Path(folder), accounts, finished)
+            rig = Rig(f"sqlite:///{Path(folder) / 'pool.db'}", accounts, finished)
             spent = rig.measure(given.times)
             each, clock = (
                 [statistics.median(one[kind] for one in spent[part]) for part in _PARTS] for kind in (0, 1)
             )
+            beside = [statistics.median(one[0] for one in spent[part]) for part in _BESIDE]
             first = first or sum(each)
-            cells = " ".join(f"{seconds * 1000:7.2f}" for seconds in (*each, sum(each)))
+            cells, more = (
+                " ".join(f"{seconds * 1000:7.2f}" for seconds in part)
+                for part in ([*each, sum(each)], beside)
+            )
             counts = f"{accounts:8} {finished:9}"
-            print(f"{counts} {cells} {sum(each) / first:6.2f} {1 / sum(clock):9.1f}", flush=True)
+            print(f"{counts} {cells} {sum(each) / first:7.2f} {more} {1 / sum(clock):9.1f}", flush=True)
             for statement, seconds in rig.slowest(given.slowest):
                 print(f"    {seconds / given.times * 1000:7.2f} ms  {' '.join(statement.split())[:200]}")
             rig.close()
 
 
-class _Rig:
-    """A database of some size, and the lifecycle on it."""
+class Rig:
+    """A database of some size, and the lifecycle on it. `url` is that of an empty database."""
 
-    def __init__(self, folder: Path, accounts: int, finished: int) -> None:
-        self._parts = Parts(
-            load_settings(database_url=f"sqlite:///{folder / 'pool.db'}", gitlab_token="none")
-        )
+    def __init__(self, url: str, accounts: int, finished: int) -> None:
+        self._parts = Parts(load_settings(database_url=url, gitlab_token="none"))
         self._parts.migrate()
-        self._store = self._parts.store
-        self._lifecycle = Lifecycle(self._store, Policy(limits=Limits(max_concurrent_builds=100)))
+        self.store = self._store = self._parts.store
+        # The settings' own limits are those of the views.
+        self._lifecycle = Lifecycle(self._store, Policy(limits=Limits(max_concurrent_builds=1)))
         self._now = _NOW
         self._keys = itertools.count(1)
         self._statements: defaultdict[str, float] = defaultdict(float)
@@ -102,15 +112,22 @@ class _Rig:
             )
         with self._store.engine.begin() as connection:
             _fill(connection, self._project_id, accounts, finished)
+            if connection.dialect.name == "postgresql":
+                _settle(connection)
         self._iids = itertools.count(accounts + finished + 1)
 
     def close(self) -> None:
+        """Let go of the database."""
         self._parts.close()
+
+    def once(self) -> None:
+        """One preview, leased and released, not timed."""
+        self._once({part: [] for part in (*_PARTS, *_BESIDE)})
 
     def measure(self, times: int) -> Mapping[str, list[_Spent]]:
         """What each part took, so many times."""
-        spent: dict[str, list[_Spent]] = {part: [] for part in _PARTS}
-        self._once({part: [] for part in _PARTS})
+        spent: dict[str, list[_Spent]] = {part: [] for part in (*_PARTS, *_BESIDE)}
+        self.once()
         self._watch()
         for _ in range(times):
             self._once(spent)
@@ -136,6 +153,7 @@ class _Rig:
         iid = next(self._iids)
         self._now += 10.0
         self._timed(spent["lease"], self._see(iid, "opened"))
+        self._wait(spent)
         with self._store.read() as tx:
             present = tx.preview_of(self._project_id, iid)
             assert present is not None
@@ -156,6 +174,20 @@ class _Rig:
                 cleaning, account, out.Cleaned(0, 0), self._now, bytes_seen=0
             ),
         )
+
+    def _wait(self, spent: Mapping[str, list[_Spent]]) -> None:
+        """Somebody else comes, waits, and goes."""
+        iid = next(self._iids)
+        self._see(iid, "opened")()
+        with self._store.read() as tx:
+            waiting = tx.preview_of(self._project_id, iid)
+        assert waiting is not None
+        self._timed(spent["sweep"], lambda: self._lifecycle.sweep(self._now))
+        told: list[int | None] = []
+        views = self._parts.views
+        self._timed(spent["report"], lambda: told.append(views.subject(waiting.id, self._now)[1].position))
+        assert told == [1], "it is the next in the queue"
+        self._see(iid, "closed")()
 
     def _timed(self, spent: list[_Spent], happens: Callable[[], object]) -> None:
         cpu, clock = time.process_time(), time.perf_counter()
@@ -195,11 +227,15 @@ class _Rig:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
+#: What is live has been so for long enough to give way.
+_AGES_AGO = _NOW - 10_000.0
+
+
 def _fill(connection: Connection, project_id: int, accounts: int, finished: int) -> None:
     """Half of the accounts with a live preview, and what so many finished deployments leave behind."""
     live = accounts // 2
     rows = range(1, live + finished + 1)
-    _insert(connection, t.preview, (_preview(project_id, row) for row in rows))
+    _insert(connection, t.preview, (_preview(project_id, row, row <= live) for row in rows))
     _insert(connection, t.report_state, ({"preview_id": row, "told": {}, "error": ""} for row in rows))
     _insert(
         connection, t.account, (_account(row, row if row <= live else None) for row in range(1, accounts + 1))
@@ -212,13 +248,22 @@ def _fill(connection: Connection, project_id: int, accounts: int, finished: int)
     _insert(connection, t.event, (_event(row) for row in rows for _ in range(6)))
 
 
+def _settle(connection: Connection) -> None:
+    """PostgreSQL goes on after the ids that it was given, and knows how many rows there are."""
+    for table in (t.preview, t.account, t.deployment):
+        last = f"SELECT max(id) FROM {table.name}"
+        sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+        connection.exec_driver_sql(f"SELECT setval({sequence}, ({last}))")
+    connection.exec_driver_sql("ANALYZE")
+
+
 def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
     waiting = iter(rows)
     while some := list(itertools.islice(waiting, 5000)):
         connection.execute(insert(table), some)
 
 
-def _preview(project_id: int, row: int) -> dict[str, Any]:
+def _preview(project_id: int, row: int, is_live: bool) -> dict[str, Any]:
     return {
         "id": row,
         "project_id": project_id,
@@ -228,10 +273,11 @@ def _preview(project_id: int, row: int) -> dict[str, Any]:
         "web_url": "http://gitlab/mr",
         "source_branch": "change",
         "target_branch": "main",
-        "mr_state": "merged",
+        "mr_state": "opened" if is_live else "merged",
         "head_sha": "b" * 40,
         "is_from_project": True,
         "seen_at": _NOW,
+        "expires_at": _NOW + 1_000_000.0 if is_live else None,
         "stop_reason": "",
         "created_at": _NOW,
     }
@@ -275,7 +321,7 @@ def _deployment(row: int, is_live: bool, account_id: int) -> dict[str, Any]:
         "state": State.LIVE if is_live else State.STOPPED,
         "step": Step.NONE,
         "created_at": _NOW,
-        "since": _NOW,
+        "since": _AGES_AGO if is_live else _NOW,
         "step_since": _NOW,
         "trigger": "merge_request",
         "actor": "bob",

@@ -1,16 +1,17 @@
-"""The changes of one transaction: what an event means for the rows, their timelines, reports and the plan.
+"""The changes of one transaction: what an event means for the rows.
 
-Only ``lifecycle.py`` opens such transactions. The pure modules decide; here it is written down.
+Only ``lifecycle.py`` opens such transactions. The pure modules decide; here it is written down, with what
+``journal.py`` adds to it, and planned anew by ``planning.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from orchestrator import history, pool, preview, progress, quiet, rules, scheduler
+from orchestrator import history, planning, pool, preview, progress, quiet, rules
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.journal import Journal
 from orchestrator.merge_request import Command, MergeRequest, Verb, is_bot
 from orchestrator.outcome import Failure
 from orchestrator.policy import Policy
@@ -25,29 +26,22 @@ from orchestrator.switches import Stop, Switch
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
-#: Changes on the way to a verdict are gathered this long before GitLab is told.
-_GATHER_SECONDS = 1.0
 _ASK_FOR_ONE = "A Developer's comment `/preview` brings one all the same."
-#: Those who wait are told of a new place in the queue this much later: it changes often.
-_QUEUE_SECONDS = 30.0
 
 
-class Change:
+class Change(Journal):
     """The changes of one transaction: rows, their events, the reports to send, what is due next."""
 
     def __init__(self, tx: Tx, policy: Policy, now: float, *, who: str, as_of: float | None = None) -> None:
-        self._tx = tx
+        super().__init__(tx, now, who=who)
         self._policy = policy
-        self._now = now
-        self._who = who
         self._as_of = now if as_of is None else as_of
-        self._dues: list[Due] = []
-        self.plan_again = False
 
     def finish(self) -> list[Due]:
         """Plan if needed; returns what is due."""
         if self.plan_again:
-            self._plan()
+            self._who = OURSELVES
+            planning.plan(self, self._tx, self._policy, self._now)
         return self._dues
 
     # --- from outside ---------------------------------------------------------------------------------
@@ -203,7 +197,7 @@ class Change:
             raise BadInput(f"Nothing of !{present.iid} is up, so there is nothing to keep.")
         if not 0 < seconds <= longest:
             raise BadInput(f"A preview can be kept for {longest / 3600:g} hours at most.")
-        kept = [p for p in self._tx.kept(self._now) if p.project_id == present.project_id]
+        kept = self._tx.kept(present.project_id, self._now)
         if len([other for other in kept if other.id != present.id]) >= most:
             those = ", ".join(f"!{p.iid} until {instant(p.keep_until or 0.0)}" for p in kept) or "none"
             raise BadInput(f"A project can keep {most} previews at once; kept are: {those}.")
@@ -239,21 +233,6 @@ class Change:
         why = f"its rules are changed: {', '.join(changed) or 'nothing'}"
         self._event("project", project.id, "", "", why=why, preview_id=None)
 
-    def expire(self, present: Preview, why: str) -> None:
-        """Take down what is live, unless its next commit is on its way.
-
-        A commit that waits for an approval goes on waiting.
-        """
-        going = self._tx.unsettled_of(present.id)
-        if any(deployment.is_on_its_way for deployment in going):
-            return
-        self._tx.set_preview(present.id, expires_at=None, stop_reason=why)
-        for live in going:
-            if live.state is State.LIVE:
-                self.put_deployment(live, preview.stop(live, self._now), why=why)
-        self.release_if_done(present.id)
-        self.plan_again = True
-
     # --- from operators -------------------------------------------------------------------------------
 
     def set_switch(self, switch: Switch) -> None:
@@ -275,9 +254,9 @@ class Change:
         self.plan_again = True
 
     def _tell_of_switch(self, switch: Switch) -> None:
-        for deployment, project_id in self._tx.unsettled():
-            if deployment.is_on_its_way and switch.project_id in {None, project_id}:
-                self._report(deployment.preview_id)
+        for going in self._tx.unfinished():
+            if going.deployment.is_on_its_way and switch.project_id in {None, going.project_id}:
+                self._report(going.deployment.preview_id)
 
     # --- from workers ---------------------------------------------------------------------------------
 
@@ -429,17 +408,6 @@ class Change:
         self.release_if_done(live.preview_id)
         self.plan_again = True
 
-    def note(self, subject: Deployment | Account, why: str, *, preview_id: int | None) -> None:
-        """A line of the timeline about something that stays in its state."""
-        kind = "deployment" if isinstance(subject, Deployment) else "account"
-        self._event(kind, subject.id, subject.state, subject.state, why=why, preview_id=preview_id)
-
-    def release_if_done(self, preview_id: int) -> None:
-        """Give the preview's account back for cleaning when nothing of it needs it any more."""
-        account = self._tx.account_of(preview_id)
-        if account is not None:
-            self.release_if_unused(account.id)
-
     def _release_of(self, settled: Deployment) -> None:
         """Give back the account that the deployment was on, and the one that its preview has."""
         own = self._tx.account_of(settled.preview_id)
@@ -447,161 +415,6 @@ class Change:
             self.release_if_unused(own.id)
         if settled.account_id is not None and (own is None or own.id != settled.account_id):
             self.release_if_unused(settled.account_id)
-
-    def release_if_unused(self, account_id: int) -> None:
-        """Give a leased account back for cleaning when nothing needs it any more."""
-        account = self._tx.account(account_id)
-        if account.state is AccountState.LEASED and not self._tx.is_needed(account):
-            self._release(account)
-
-    def _release(self, account: Account) -> None:
-        self.put_account(account, pool.release(account, self._now), preview_id=account.preview_id)
-        self.plan_again = True
-
-    # --- the plan -------------------------------------------------------------------------------------
-
-    def _plan(self) -> None:
-        if not self._tx.is_anybody_waiting():
-            return
-        self._who = OURSELVES
-        going = self._tx.unsettled()
-        deployments = {deployment.id: deployment for deployment, _ in going}
-        accounts = {account.id: account for account in self._tx.accounts()}
-        ceiling = self._tx.ceiling(self._policy.limits)
-        projects = self._tx.projects()
-        needs = {p.id: p.image_bytes for p in projects if p.image_bytes is not None}
-        limits = scheduler.with_weights(self._policy.limits, projects)
-        switches = self._tx.switches()
-        snapshot = scheduler.take_snapshot(
-            going,
-            list(accounts.values()),
-            ceiling,
-            needs,
-            now=self._now,
-            frozen=switches.is_frozen,
-            paused=switches.paused_projects,
-            kept={kept.id for kept in self._tx.kept(self._now)},
-        )
-        decisions = scheduler.plan(snapshot, limits, self._now)
-        if decisions:
-            self._tx.mark_queue(self._now + _QUEUE_SECONDS)
-        for decision in decisions:
-            match decision:
-                case scheduler.Start(deployment_id, account_id):
-                    waiting = deployments[deployment_id]
-                    accounts[account_id] = self._leased(accounts[account_id], waiting, decision)
-                    self._start(waiting, accounts[account_id], decision)
-                case scheduler.Serve(deployment_id):
-                    built = deployments[deployment_id]
-                    self.put_deployment(built, preview.serve(built, self._now))
-                case scheduler.MakeRoom(preview_id):
-                    self.expire(self._tx.preview(preview_id), "another merge request waited for an account")
-                case scheduler.CleanFirst(preview_id):
-                    self._clean_first(preview_id)
-                case scheduler.Refuse(deployment_id, needs_bytes, largest):
-                    refused = preview.refuse(
-                        deployments[deployment_id], history.does_not_fit(needs_bytes, largest), self._now
-                    )
-                    self.put_deployment(deployments[deployment_id], refused)
-
-        self._note_quiet(deployments[w.deployment_id] for w in snapshot.waiting)
-
-    def _note_quiet(self, ready: Iterable[Deployment]) -> None:
-        """Those that waited for quiet wait for their turn from now on, which their reports say."""
-        for waiting in ready:
-            if waiting.ready_at is not None:
-                present = self._tx.deployment(waiting.id)
-                if present.state is State.QUEUED:
-                    self.put_deployment(present, replace(present, ready_at=None))
-                    self._report(present.preview_id)
-
-    def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
-        if account.state is not AccountState.FREE:
-            return account
-        preview_id = None if decision.is_shared else waiting.preview_id
-        why = "check-only deployments share it" if decision.is_shared else ""
-        leased = pool.lease(account, preview_id, self._now)
-        leased = self.put_account(account, leased, why=why, preview_id=preview_id)
-        self._tx.open_lease(leased, preview_id, self._now)
-        return leased
-
-    def _start(self, waiting: Deployment, account: Account, decision: scheduler.Start) -> None:
-        started = preview.assign(
-            waiting,
-            account_id=account.id,
-            fence=account.fence,
-            now=self._now,
-            is_shared=decision.is_shared,
-            reserved_bytes=decision.needs_bytes,
-        )
-        self.put_deployment(waiting, started, why=f"builds on {account.name}")
-
-    def _clean_first(self, preview_id: int) -> None:
-        """Clean the preview's account, so that its next image fits; what is live on it is taken down."""
-        why = "the next image does not fit into the account's store beside this one"
-        account = self._tx.account_of(preview_id)
-        self._tx.set_preview(preview_id, expires_at=None, stop_reason=why)
-        for live in self._tx.unsettled_of(preview_id):
-            if live.state is State.LIVE:
-                self.put_deployment(live, preview.stop(live, self._now), why=why)
-        if account is not None:
-            self._release(account)
-
-    # --- rows with their events -----------------------------------------------------------------------
-
-    def put_deployment(
-        self, before: Deployment, after: Deployment, *, claim: Claim | None = None, why: str = ""
-    ) -> Deployment:
-        """Write a deployment with its event, its report and what is due next; returns it as written."""
-        after = self._tx.put_deployment(before, after, claim=claim)
-        if after.due_at is not None:
-            self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
-        if after.state is not before.state:
-            sentence = preview.TRANSITIONS[before.state, after.state]
-            self._event(
-                "deployment",
-                after.id,
-                before.state,
-                after.state,
-                why=why or sentence,
-                preview_id=after.preview_id,
-            )
-            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
-            self.plan_again = True
-        elif (before.holds_build_slot and not after.holds_build_slot) or after.is_settled:
-            self.plan_again = True
-        return after
-
-    def put_account(
-        self,
-        before: Account,
-        after: Account,
-        *,
-        claim: Claim | None = None,
-        why: str = "",
-        preview_id: int | None = None,
-    ) -> Account:
-        """Write an account with its event and what is due next; returns it as written."""
-        after = self._tx.put_account(before, after, claim=claim)
-        if after.due_at is not None:
-            self._dues.append(Due(Kind.ACCOUNT, after.id, after.due_at))
-        if after.state is not before.state:
-            sentence = pool.TRANSITIONS[before.state, after.state]
-            self._event(
-                "account", after.id, before.state, after.state, why=why or sentence, preview_id=preview_id
-            )
-        return after
-
-    def _event(
-        self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None
-    ) -> None:
-        self._tx.add_event(
-            subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
-        )
-
-    def _report(self, preview_id: int, *, at_once: bool = False) -> None:
-        at = self._now if at_once else self._now + _GATHER_SECONDS
-        self._dues.append(self._tx.mark_report(preview_id, at))
 
 
 def _why(outcome: out.Outcome) -> str:

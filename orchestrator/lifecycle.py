@@ -37,6 +37,8 @@ class Lifecycle:
     def __init__(self, store: Store, policy: Policy) -> None:
         self._store = store
         self._policy = policy
+        #: Up to which id sweeps have looked whether accounts are leased for nothing; no more than a hint.
+        self._looked_up_to = 0
 
     # --- what comes from outside ----------------------------------------------------------------------
 
@@ -345,11 +347,14 @@ class Lifecycle:
     # --- what time brings -----------------------------------------------------------------------------
 
     def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
-        """Take down what has expired, plan again, and return every row that is due and not looked at."""
+        """Take down what has expired, plan again, and return every row that is due and not looked at.
+
+        Whether an account is leased for nothing is looked at for a part of a large pool at a time.
+        """
         with self._store.read() as tx:
             expired = [] if tx.switches().is_frozen else tx.expired(now)
             is_waiting = tx.is_anybody_waiting()
-            idle = tx.leased_for_nothing()
+            idle, self._looked_up_to = tx.leased_for_nothing(after=self._looked_up_to)
         if expired or is_waiting or idle:
             try:
                 self._tidy_up(idle, now)

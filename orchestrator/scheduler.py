@@ -7,7 +7,7 @@ has no clock and does no I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -121,7 +121,8 @@ class Snapshot:
     #: Accounts that are about to be free.
     cleaning: int = 0
     ceiling: Ceiling | None = None
-    #: Previews on whose account there is at most what is live, and nothing on its way or to be tidied.
+    #: Previews of which somebody waits, and on whose account there is at most what is live: nothing that is
+    #: on its way or to be tidied.
     alone: frozenset[int] = frozenset()
     #: The largest image store of the pool, in bytes; None: without limit, or not known.
     largest_store: int | None = None
@@ -370,13 +371,15 @@ def take_snapshot(
     at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
-    stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
+    waiting = [
+        _waiting(d, project_id, needs)
+        for d, project_id in going
+        if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
+    ]
+    waited_for = {one.preview_id for one in waiting}
+    held = [a.preview_id for a in accounts if a.preview_id is not None]
     return Snapshot(
-        waiting=[
-            _waiting(d, project_id, needs)
-            for d, project_id in going
-            if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
-        ],
+        waiting=waiting,
         places=_places([d for d, _ in going], accounts),
         showing=[
             Showing(preview_id, d.since)
@@ -395,14 +398,16 @@ def take_snapshot(
             for a in accounts
         ),
         ceiling=ceiling,
-        alone=frozenset(
-            a.preview_id
-            for a in accounts
-            if a.preview_id is not None and busy[a.preview_id] == (a.preview_id in at_rest)
-        ),
-        largest_store=max((s for s in stores if s is not None), default=None) if None not in stores else None,
+        alone=frozenset(p for p in held if p in waited_for and busy[p] == (p in at_rest)),
+        largest_store=largest_store(accounts),
         frozen=frozen,
     )
+
+
+def largest_store(accounts: Iterable[Account]) -> int | None:
+    """The largest image store of those in use, in bytes; None: one is without limit, or none is in use."""
+    stores = [a.bytes_limit for a in accounts if a.state not in _OUT_OF_USE and not a.drain]
+    return None if None in stores else max((s for s in stores if s is not None), default=None)
 
 
 _OUT_OF_USE = frozenset({AccountState.QUARANTINED, AccountState.DRAINED})

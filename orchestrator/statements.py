@@ -101,6 +101,16 @@ KNOWN_OPEN = select(
     .where(t.deployment.c.preview_id == t.preview.c.id, t.deployment.c.state == State.LIVE)
     .label("is_up"),
 ).where(t.preview.c.project_id == bindparam("project_id"), t.preview.c.mr_state.in_(OPEN_STATES))
+#: Previews of a project that do not give way to others.
+KEPT = (
+    select(t.preview)
+    .where(
+        t.preview.c.project_id == bindparam("project_id"),
+        t.preview.c.keep_until > bindparam("now"),
+        t.preview.c.expires_at > bindparam("now"),
+    )
+    .order_by(t.preview.c.iid)
+)
 #: Compare every project at ``at``, or earlier if that was planned.
 COMPARE_BY = update(t.project).where(t.project.c.due_at > bindparam("at")).values(due_at=bindparam("at"))
 
@@ -121,12 +131,17 @@ _IS_UNSETTLED = or_(
     # "is not null" SQLite reads all that ever was.
     t.deployment.c.due_at > 0,
 )
-UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED)
-UNSETTLED_OF = _OF_PREVIEW.where(_IS_UNSETTLED)
+#: The same of few deployments that another index finds: said so that it is not left for those of the states.
+ONE_IS_UNSETTLED = or_(
+    func.coalesce(t.deployment.c.state, "").in_([*PENDING, State.LIVE]),
+    func.coalesce(t.deployment.c.due_at, 0.0) > 0.0,
+)
+UNSETTLED = _DEPLOYMENTS.where(_IS_UNSETTLED).order_by(t.deployment.c.id)
+UNSETTLED_OF = _OF_PREVIEW.where(ONE_IS_UNSETTLED)
 UNSETTLED_ON = _DEPLOYMENTS.where(
     t.deployment.c.account_id == bindparam("account_id"),
     t.deployment.c.fence == bindparam("fence"),
-    _IS_UNSETTLED,
+    ONE_IS_UNSETTLED,
 )
 LIVE = select(func.count()).where(t.deployment.c.state == State.LIVE)
 #: For the scheduler; the states are there for their index.
@@ -160,22 +175,22 @@ LEASED_DEPLOYMENTS = _DEPLOYMENTS.where(
 
 #: Deployments for which their preview needs its account, and which use a shared one.
 _NEEDS_ACCOUNT = (
-    _IS_UNSETTLED
+    ONE_IS_UNSETTLED
     & (t.deployment.c.step != Step.AWAIT_APPROVAL)
     & (t.deployment.c.preview_id == t.account.c.preview_id)
 )
 _USES_ACCOUNT = (
-    _IS_UNSETTLED
+    ONE_IS_UNSETTLED
     & (t.deployment.c.account_id == t.account.c.id)
     & (t.deployment.c.fence == t.account.c.fence)
 )
-LEASED_FOR_NOTHING = select(t.account.c.id).where(
+#: Account ``id``, when it is leased for nothing.
+IS_LEASED_FOR_NOTHING = select(t.account.c.id).where(
+    t.account.c.id == bindparam("id"),
     t.account.c.state == AccountState.LEASED,
     ~exists().where(_NEEDS_ACCOUNT),
     ~exists().where(_USES_ACCOUNT),
 )
-#: Account ``id``, when it is one of them.
-IS_LEASED_FOR_NOTHING = LEASED_FOR_NOTHING.where(t.account.c.id == bindparam("id"))
 #: The newest image of the same files that ``account_id`` still has under ``fence``.
 REUSABLE = (
     select(t.deployment.c.image)
@@ -244,19 +259,6 @@ MARK_REPORT = (
         ),
         version=t.report_state.c.version + 1,
     )
-)
-#: Tell everybody who waits of the queue at ``at``, unless they are told something before.
-MARK_QUEUE = (
-    update(t.report_state)
-    .where(
-        t.report_state.c.due_at.is_(None),
-        t.report_state.c.preview_id.in_(
-            select(t.deployment.c.preview_id).where(
-                t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT
-            )
-        ),
-    )
-    .values(due_at=bindparam("at"), version=t.report_state.c.version + 1)
 )
 TOLD = select(t.report_state).where(t.report_state.c.preview_id == bindparam("preview_id"))
 

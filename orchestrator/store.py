@@ -48,6 +48,7 @@ from orchestrator.rows import (
     switch_from,
 )
 from orchestrator.scheduler import Ceiling, Limits
+from orchestrator.stock import Stock
 from orchestrator.switches import Switches
 
 
@@ -106,11 +107,11 @@ class Store:
         self.engine.dispose()
 
 
-class Tx:
+class Tx(Stock):
     """What can be read and written within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         # SQLite lets one transaction write at a time, so that there is nothing to lock.
         self._has_one_writer = connection.dialect.name == "sqlite"
 
@@ -283,14 +284,10 @@ class Tx:
             .values(keep_until=keep_until, expires_at=expires_at)
         )
 
-    def kept(self, now: float) -> list[Preview]:
-        """Previews that do not give way to others, those of one project together."""
-        query = (
-            select(t.preview)
-            .where(t.preview.c.expires_at > now, t.preview.c.keep_until > now)
-            .order_by(t.preview.c.project_id, t.preview.c.iid)
-        )
-        return [preview_from(row) for row in self._connection.execute(query)]
+    def kept(self, project_id: int, now: float) -> list[Preview]:
+        """Previews of a project that do not give way to others."""
+        rows = self._connection.execute(sql.KEPT, {"project_id": project_id, "now": now})
+        return [preview_from(row) for row in rows]
 
     def weigh(self, project_id: int, weight: float) -> None:
         """Give a project its share in the turns of the scheduler."""
@@ -358,14 +355,6 @@ class Tx:
     def is_needed(self, account: Account) -> bool:
         """True while something on its way, live, or to be tidied needs a leased account."""
         return self._connection.scalar(sql.IS_LEASED_FOR_NOTHING, {"id": account.id}) is None
-
-    def leased_for_nothing(self) -> list[int]:
-        """Leased accounts that nothing on its way, live, or to be tidied needs."""
-        return list(self._connection.scalars(sql.LEASED_FOR_NOTHING))
-
-    def is_anybody_waiting(self) -> bool:
-        """True when a deployment waits for the scheduler."""
-        return self._connection.scalar(sql.WAITING) is not None
 
     def reusable_image(self, deployment: Deployment, project_id: int, tree: str) -> str | None:
         """An image of the same commit, or of the same files, that the deployment's account still has."""
@@ -657,10 +646,6 @@ class Tx:
         """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned."""
         self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
         return Due(Kind.REPORT, preview_id, at)
-
-    def mark_queue(self, at: float) -> None:
-        """The queue has moved: tell it to all who wait at `at`, unless they are told something before."""
-        self._connection.execute(sql.MARK_QUEUE, {"at": at})
 
     def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
         """What GitLab was last told, the version of what it should be told, and failed tries so far."""

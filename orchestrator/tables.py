@@ -131,7 +131,7 @@ preview = Table(
     # Why there is nothing live any more, for people.
     Column("stop_reason", Words(255), nullable=False),
     # Somebody asked to keep it until then: it does not give way to others before.
-    Column("keep_until", Double),
+    Column("keep_until", Double, index=True),
     # Somebody asked for the logs of the newest deployment in the note.
     Column("shows_logs", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
@@ -144,7 +144,7 @@ deployment = Table(
     Column("id", Integer, primary_key=True),
     Column("preview_id", ForeignKey("preview.id"), nullable=False, index=True),
     Column("sha", String(64), nullable=False),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("step", String(24), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("since", Double, nullable=False),
@@ -174,6 +174,8 @@ deployment = Table(
     *_claim_columns(),
     # What is on an account, under its lease.
     Index(None, "account_id", "fence"),
+    # What has been live the longest.
+    Index(None, "state", "since", "id"),
 )
 
 account = Table(
@@ -181,7 +183,7 @@ account = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(255), nullable=False, unique=True),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("since", Double, nullable=False),
     Column("fence", Integer, nullable=False),
     # One account a preview: the database itself refuses a second.
@@ -201,6 +203,9 @@ account = Table(
     # Where its credentials are found; never the credentials.
     Column("credentials", JSON, nullable=False),
     *_claim_columns(),
+    # The first that are free by name, those that are shared, and the largest store.
+    Index(None, "state", "shared", "drain", "name"),
+    Index(None, "state", "drain", "bytes_limit"),
 )
 
 lease = Table(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator import scheduler
+from orchestrator import sight
 from orchestrator.errors import BadInput
-from orchestrator.forecast import Turn, forecast
-from orchestrator.pool import Account, AccountState
+from orchestrator.forecast import Turn
+from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Event, Lease, Preview, Project
 from orchestrator.report import Subject
-from orchestrator.scheduler import Ceiling, Limits
+from orchestrator.scheduler import Limits
+from orchestrator.sight import Sight
 from orchestrator.store import Store, Tx
-from orchestrator.switches import Stop, Switch, Switches
+from orchestrator.switches import Stop, Switch
 
 #: Of a longer queue, pages show the first.
 _QUEUE_SHOWN = 50
@@ -82,18 +83,6 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What the plan is made of, as it is at one moment."""
-
-    going: Sequence[tuple[Deployment, int]]
-    accounts: Sequence[Account]
-    projects: Sequence[Project]
-    ceiling: Ceiling
-    switches: Switches
-    kept: Sequence[Preview]
-
-
-@dataclass(frozen=True)
 class AccountView:
     """One account with what is told about it."""
 
@@ -126,17 +115,17 @@ class Views:
     def overview(self, now: float) -> Overview:
         """All that the first page shows."""
         with self._store.read() as tx:
-            scene = self._scene(tx, now)
-            projects = {project.id: project for project in scene.projects}
+            seen = sight.for_forecast(tx, self._limits, now)
+            projects = {project.id: project for project in seen.projects}
             return Overview(
-                accounts=scene.accounts,
+                accounts=tx.accounts(),
                 previews=[self._view(tx, projects[p.project_id], p, limit=1) for p in tx.previews(limit=50)],
-                builds=sum(deployment.holds_build_slot for deployment, _ in scene.going),
-                ceiling=scene.ceiling.builds,
-                waiting=sum(deployment.state is State.QUEUED for deployment, _ in scene.going),
-                queue=self._queue(tx, scene, projects, now),
-                switches=[self._switch(switch, projects) for switch in scene.switches.on],
-                is_frozen=scene.switches.is_frozen,
+                builds=sum(deployment.holds_build_slot for deployment, _ in seen.going),
+                ceiling=seen.ceiling.builds,
+                waiting=tx.waiting_count(),
+                queue=self._queue(tx, seen, projects, now),
+                switches=[self._switch(switch, projects) for switch in seen.switches.on],
+                is_frozen=seen.switches.is_frozen,
                 untold=_untold(tx, projects)[:3],
             )
 
@@ -182,9 +171,9 @@ class Views:
         what = "everything is paused" if switch.stop is Stop.PAUSE else "builds are frozen"
         return SwitchView(what, resume, switch)
 
-    def _queue(self, tx: Tx, scene: _Scene, projects: Mapping[int, Project], now: float) -> list[Waiter]:
-        turns = self._turns(scene, now)
-        waiting = [(d, project_id) for d, project_id in scene.going if d.id in turns]
+    def _queue(self, tx: Tx, seen: Sight, projects: Mapping[int, Project], now: float) -> list[Waiter]:
+        turns = seen.turns(self._limits, now)
+        waiting = [(d, project_id) for d, project_id in seen.going if d.id in turns]
         waiting.sort(key=lambda pair: turns[pair[0].id].position)
         return [
             Waiter(projects[project_id], tx.preview(d.preview_id), turns[d.id])
@@ -212,10 +201,7 @@ class Views:
             project = tx.project(present.project_id)
             view = self._view(tx, project, present)
             lease = tx.last_lease(preview_id)
-            waits = view.newest is not None and view.newest.step is Step.AWAIT_SLOT
-            turn = (
-                self._turns(self._scene(tx, now), now).get(view.newest.id) if view.newest and waits else None
-            )
+            turn = self._turn(tx, view.newest, now)
             is_over = lease is not None and lease.ended_at is not None and lease.bytes_after is not None
             return project, Subject(
                 preview=present,
@@ -226,7 +212,7 @@ class Views:
                 position=turn.position if turn else None,
                 expected_at=turn.verdict_at if turn else None,
                 receipt=(lease.bytes_before or 0, lease.bytes_after) if is_over and lease else None,
-                pool_is_usable=self._pool_is_usable(tx),
+                pool_is_usable=tx.pool_is_usable(),
                 is_cleaning=lease is not None and lease.ended_at is None and view.account is None,
                 held=self._held(tx, project, view.newest, now),
                 logs=_log_ends(tx, present, view.newest),
@@ -255,9 +241,10 @@ class Views:
             return None
         return tx.account(newest.account_id) if tx.lease_is_current(newest) else None
 
-    def _pool_is_usable(self, tx: Tx) -> bool:
-        out_of_use = {AccountState.DRAINED, AccountState.QUARANTINED}
-        return any(account.state not in out_of_use for account in tx.accounts())
+    def _turn(self, tx: Tx, newest: Deployment | None, now: float) -> Turn | None:
+        if newest is None or newest.step is not Step.AWAIT_SLOT:
+            return None
+        return sight.for_forecast(tx, self._limits, now).turns(self._limits, now).get(newest.id)
 
     def _held(self, tx: Tx, project: Project, newest: Deployment | None, now: float) -> str:
         if newest is None or not newest.is_on_its_way:
@@ -266,31 +253,6 @@ class Views:
         by_switch = tx.switches().holding(project.id, is_waiting=is_waiting)
         waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
         return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
-
-    def _scene(self, tx: Tx, now: float) -> _Scene:
-        return _Scene(
-            going=tx.unsettled(),
-            accounts=tx.accounts(),
-            projects=tx.projects(),
-            ceiling=tx.ceiling(self._limits),
-            switches=tx.switches(),
-            kept=tx.kept(now),
-        )
-
-    def _turns(self, scene: _Scene, now: float) -> Mapping[int, Turn]:
-        """What each waiting deployment can expect, by its id."""
-        limits = scheduler.with_weights(self._limits, scene.projects)
-        seconds = {p.id: p.build_seconds for p in scene.projects if p.build_seconds is not None}
-        snapshot = scheduler.take_snapshot(
-            scene.going,
-            scene.accounts,
-            scene.ceiling,
-            now=now,
-            frozen=scene.switches.is_frozen,
-            paused=scene.switches.paused_projects,
-        )
-        kept_until = {kept.id: kept.keep_until or now for kept in scene.kept}
-        return forecast(snapshot, scene.going, scene.accounts, seconds, limits, now, kept_until)
 
 
 def _untold(tx: Tx, projects: Mapping[int, Project]) -> list[str]:
