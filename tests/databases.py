@@ -182,6 +182,8 @@ class MariaDB(Server):
         install = _find("mariadb-install-db", "mariadb-server")
         return [
             *(install, "--no-defaults", f"--datadir={self._folder / 'data'}", "--skip-test-db"),
+            # Not the folder that all servers of this machine share.
+            f"--tmpdir={self._folder}",
             *("--auth-root-authentication-method=normal", *self._options()),
         ]
 
