@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
+from deploy.config import config
 from deploy.doctor import examine
 from deploy.opened import connected_project, opened_parts, operator
 from deploy.pool import pool
@@ -212,6 +213,7 @@ def _preview_id(parts: Parts, name: str) -> int:
     return view.preview.id
 
 
+cli.add_command(config)
 cli.add_command(simulate)
 cli.add_command(switch)
 
