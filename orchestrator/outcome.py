@@ -36,6 +36,9 @@ class CheckResult:
     passed: bool
     #: ``200 in 34 ms``, or what was wrong.
     message: str
+    #: How often it has been tried, and whether it has no more tries.
+    tries: int = 1
+    is_last: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.errors import IllegalMove
 from orchestrator.outcome import CheckResult, Failure
@@ -175,6 +176,8 @@ class Deployment:
     attempts: int = 0
     failure: Failure | None = None
     checks: tuple[CheckResult, ...] = ()
+    #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
+    config: Mapping[str, Any] | None = None
     #: Seconds since the epoch at which each state was entered, by state.
     entered: Mapping[str, float] | None = None
 

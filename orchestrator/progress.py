@@ -229,7 +229,8 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
         if checked.had_candidate:
             return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
         return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
-    if not _is_over(deployment, scene, scene.patience.check_seconds):
+    is_given_up = any(result.is_last for result in bad)
+    if not is_given_up and not _is_over(deployment, scene, scene.patience.check_seconds):
         return _later(checked, scene)
     failure = Failure(
         stage="check",

@@ -162,6 +162,8 @@ deployment = Table(
     Column("unsure_until", Double),
     Column("failure", JSON),
     Column("checks", JSON, nullable=False),
+    # What its repository file asks for; null: it has not been read.
+    Column("config", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),
     *_claim_columns(),
     # What is on an account, under its lease.

@@ -10,6 +10,7 @@ from orchestrator.errors import PreviewError
 from orchestrator.outcome import KeptLog
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
+from orchestrator.repoconfig import RepoConfig, restored
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient
 
@@ -44,6 +45,11 @@ class Site:
     now: float
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False
+
+    @property
+    def config(self) -> RepoConfig:
+        """What the repository asks for at the deployment's commit."""
+        return restored(self.deployment.config)
 
 
 def kept(lines: Iterable[str], limit_bytes: int) -> KeptLog:
