@@ -135,10 +135,17 @@ class _Rig:
         """One preview, leased and released."""
         iid = next(self._iids)
         self._now += 10.0
-        self._timed(spent["lease"], self._see(iid, "opened"))
+        self._see(iid, "opened")()
         with self._store.read() as tx:
             present = tx.preview_of(self._project_id, iid)
             assert present is not None
+            waiting = tx.deployments_of(present.id)[0]
+        reading = self._claim(Kind.DEPLOYMENT, waiting.id)
+        self._timed(
+            spent["lease"],
+            lambda: self._lifecycle.record(reading, waiting, out.FileRead({}), self._now),
+        )
+        with self._store.read() as tx:
             account = tx.account_of(present.id)
         assert account is not None, "it was planned onto an account at once"
         self._timed(spent["close"], self._see(iid, "closed"))

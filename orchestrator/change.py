@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from orchestrator import history, pool, preview, progress, quiet, scheduler
+from orchestrator import filters, history, pool, preview, progress, quiet, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import MergeRequest, Verb, is_bot
@@ -17,7 +17,9 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.repoconfig import restored
 from orchestrator.report import instant, size
+from orchestrator.repovalues import seconds_of
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
 
@@ -65,7 +67,10 @@ class Change:
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         was_closed = known is not None and not known.is_open
         is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
-        if is_known and not was_closed:
+        # The filters looked at what may be otherwise by now.
+        refusal = newest.refusal if newest is not None else None
+        applies_anew = refusal is not None and refusal.facts != filters.facts(seen)
+        if is_known and not was_closed and not applies_anew:
             return "nothing to do: the head commit is known"
         self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
         return f"deployment of {seen.sha[:12]}"
@@ -114,7 +119,7 @@ class Change:
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
-        step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
+        step = Step.READ_FILE if approved else Step.AWAIT_APPROVAL
         by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
         new = self._tx.add_deployment(
             present,
@@ -125,7 +130,10 @@ class Change:
             is_bot=by_bot,
             check_only=by_bot and self._policy.check_only_bots and not is_asked_for,
             ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
+            due_at=self._now if approved else None,
         )
+        if new.due_at is not None:
+            self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
@@ -178,7 +186,7 @@ class Change:
         live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
         if present.keep_until is None or present.expires_at is None or live is None:
             raise BadInput(f"!{present.iid} is not kept.")
-        usual = max(live.since + self._policy.live_seconds, self._now)
+        usual = max(live.since + self._live_seconds(live), self._now)
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
@@ -290,11 +298,21 @@ class Change:
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
-        expires_at = max(self._now + self._policy.live_seconds, kept_until)
+        expires_at = max(self._now + self._live_seconds(live), kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
             self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
+
+    def _live_seconds(self, live: Deployment) -> float:
+        """How long it stays up, by the repository's own file or else by the operators."""
+        longest = restored(live.config).life.max
+        return self._policy.live_seconds if longest is None else seconds_of(longest)
+
+    def _is_young(self, live: Deployment) -> bool:
+        """True while the repository's own file keeps it from giving way."""
+        shortest = restored(live.config).life.min
+        return shortest is not None and self._now < live.since + seconds_of(shortest)
 
     def _lose_account(self, current: Deployment, reason: str) -> None:
         """All that the preview has on this account is out of reach: put the account away, start anew."""
@@ -433,7 +451,8 @@ class Change:
             now=self._now,
             frozen=switches.is_frozen,
             paused=switches.paused_projects,
-            kept={kept.id for kept in self._tx.kept(self._now)},
+            kept={kept.id for kept in self._tx.kept(self._now)}
+            | {d.preview_id for d, _ in going if d.state is State.LIVE and d.config and self._is_young(d)},
         )
         decisions = scheduler.plan(snapshot, limits, self._now)
         if decisions:
@@ -469,11 +488,13 @@ class Change:
                     self._report(present.preview_id)
 
     def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
+        envvars = restored(waiting.config).run.envvars
         if account.state is not AccountState.FREE:
-            return account
+            lent = pool.lend(account, envvars)
+            return account if lent == account else self.put_account(account, lent)
         preview_id = None if decision.is_shared else waiting.preview_id
         why = "check-only deployments share it" if decision.is_shared else ""
-        leased = pool.lease(account, preview_id, self._now)
+        leased = pool.lend(pool.lease(account, preview_id, self._now), envvars)
         leased = self.put_account(account, leased, why=why, preview_id=preview_id)
         self._tx.open_lease(leased, preview_id, self._now)
         return leased
@@ -521,6 +542,10 @@ class Change:
             )
             self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
             self.plan_again = True
+        elif before.step is Step.READ_FILE and after.step is Step.AWAIT_SLOT:
+            # Its place in the queue can be told from now on.
+            self._report(after.preview_id)
+            self.plan_again = True
         elif (before.holds_build_slot and not after.holds_build_slot) or after.is_settled:
             self.plan_again = True
         return after
@@ -566,5 +591,7 @@ def _why(outcome: out.Outcome) -> str:
             return f"the merge request moved to {resolved} before the build"
         case out.AccountUnusable(reason):
             return reason
+        case out.DoesNotApply(refusal):
+            return f"does not apply here: {refusal.why}"
         case _:
             return ""

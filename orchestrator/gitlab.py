@@ -94,6 +94,31 @@ class GitLab:
         )
         return hashlib.sha256("\0".join(entries).encode("utf-8", "replace")).hexdigest()
 
+    def file(self, project_id: int, path: str, sha: str, *, most_bytes: int) -> bytes:
+        """The beginning of a file at a commit; :class:`Missing` when any of the three is not there."""
+        url = f"/projects/{project_id}/repository/files/{quote(path, safe='')}/raw"
+        content = bytearray()
+        try:
+            with self._client.stream("GET", url, params={"ref": sha}) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _named_error(response)
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) >= most_bytes:
+                        break
+        except httpx.HTTPError as error:
+            raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
+        return bytes(content[:most_bytes])
+
+    def changed_paths(self, project_id: int, iid: int, *, most: int) -> list[str] | None:
+        """The files that a merge request changes, by their old and new names; None: more than `most`."""
+        diffs = self._pages(f"/projects/{project_id}/merge_requests/{iid}/diffs")
+        changed = list(islice(diffs, most + 1))
+        if len(changed) > most:
+            return None
+        return sorted({str(item.get(side)) for item in changed for side in ("old_path", "new_path")})
+
     def project(self, path_or_id: str | int) -> Mapping[str, Any]:
         """GitLab's description of a project."""
         return self._mapping("GET", f"/projects/{quote(str(path_or_id), safe='')}")
@@ -301,4 +326,6 @@ def _merge_request(item: Mapping[str, Any]) -> MergeRequest:
         target_branch=str(item.get("target_branch") or ""),
         source_project_id=item.get("source_project_id"),
         target_project_id=_number(item, "target_project_id"),
+        labels=tuple(sorted(str(label) for label in item.get("labels") or ())),
+        is_draft=bool(item.get("draft")),
     )

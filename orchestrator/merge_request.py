@@ -26,6 +26,8 @@ class MergeRequest:
     target_branch: str
     source_project_id: int | None
     target_project_id: int
+    labels: tuple[str, ...] = ()
+    is_draft: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -182,6 +182,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
             return "Builds, starts and answers on Toolforge; taken down since"
         case State.SUPERSEDED:
             return "A newer commit took its place"
+        case State.REFUSED if deployment.refusal:
+            return f"does not apply here: {deployment.refusal.why}"
         case State.CANCELLED:
             return f"Not tried: {subject.preview.stop_reason}"
         case _:
@@ -296,6 +298,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.FAILED if newest.failure:
             return f"the {newest.failure.stage} stage failed."
+        case State.REFUSED if newest.refusal:
+            return (
+                f"does not apply here: {one_line(newest.refusal.why)}. A Developer's comment `/preview` "
+                "builds it all the same."
+            )
         case _:
             return f"{one_line(subject.preview.stop_reason or newest.state)}."
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import PreviewError
 from orchestrator.outcome import KeptLog
+from orchestrator.pool import Account
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.repoconfig import RepoConfig, restored
@@ -27,6 +28,8 @@ class Site:
     preview: Preview
     project: Project
     account: AccountClient
+    #: The account's row, as it was when the step began.
+    place: Account
     #: Where the account's published job is reached.
     address: str
     settings: Settings
