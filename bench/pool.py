@@ -152,16 +152,15 @@ class Rig:
         """One preview, leased and released."""
         iid = next(self._iids)
         self._now += 10.0
-        self._timed(spent["lease"], self._see(iid, "opened"))
+        preview_id, reads = self._opened(iid)
+        self._timed(spent["lease"], reads)
         self._wait(spent)
         with self._store.read() as tx:
-            present = tx.preview_of(self._project_id, iid)
-            assert present is not None
-            account = tx.account_of(present.id)
+            account = tx.account_of(preview_id)
         assert account is not None, "it was planned onto an account at once"
         self._timed(spent["close"], self._see(iid, "closed"))
         with self._store.read() as tx:
-            closed = tx.deployments_of(present.id)[0]
+            closed = tx.deployments_of(preview_id)[0]
         claim = self._claim(Kind.DEPLOYMENT, closed.id)
         self._timed(spent["tidy"], lambda: self._lifecycle.record(claim, closed, out.Tidied(), self._now))
         with self._store.read() as tx:
@@ -178,16 +177,24 @@ class Rig:
     def _wait(self, spent: Mapping[str, list[_Spent]]) -> None:
         """Somebody else comes, waits, and goes."""
         iid = next(self._iids)
-        self._see(iid, "opened")()
-        with self._store.read() as tx:
-            waiting = tx.preview_of(self._project_id, iid)
-        assert waiting is not None
+        preview_id, reads = self._opened(iid)
+        reads()
         self._timed(spent["sweep"], lambda: self._lifecycle.sweep(self._now))
         told: list[int | None] = []
         views = self._parts.views
-        self._timed(spent["report"], lambda: told.append(views.subject(waiting.id, self._now)[1].position))
+        self._timed(spent["report"], lambda: told.append(views.subject(preview_id, self._now)[1].position))
         assert told == [1], "it is the next in the queue"
         self._see(iid, "closed")()
+
+    def _opened(self, iid: int) -> tuple[int, Callable[[], object]]:
+        """A merge request that was opened, and the reading of its repository's file, to be called."""
+        self._see(iid, "opened")()
+        with self._store.read() as tx:
+            present = tx.preview_of(self._project_id, iid)
+            assert present is not None
+            waiting = tx.deployments_of(present.id)[0]
+        claim = self._claim(Kind.DEPLOYMENT, waiting.id)
+        return present.id, lambda: self._lifecycle.record(claim, waiting, out.FileRead({}), self._now)
 
     def _timed(self, spent: list[_Spent], happens: Callable[[], object]) -> None:
         cpu, clock = time.process_time(), time.perf_counter()

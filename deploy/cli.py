@@ -15,6 +15,7 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from deploy.arguments import CHECKS, Duration
+from deploy.config import config
 from deploy.doctor import examine
 from deploy.opened import opened_parts, operator
 from deploy.pool import pool
@@ -152,6 +153,7 @@ def _preview_id(parts: Parts, name: str) -> int:
     return view.preview.id
 
 
+cli.add_command(config)
 cli.add_command(simulate)
 cli.add_command(switch)
 

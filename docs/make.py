@@ -5,11 +5,13 @@ With ``--check`` nothing is written; the exit code is 1 when a document is not w
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator import pool, preview
+from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
@@ -44,6 +46,12 @@ def states() -> str:
     )
 
 
+def schema() -> str:
+    """The JSON Schema of a repository's own file, for editors."""
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | RepoConfig.model_json_schema()
+    return json.dumps(described | {"title": FILE_NAME}, indent=2, ensure_ascii=False) + "\n"
+
+
 def _diagram(transitions: Mapping[tuple[str, str], str]) -> str:
     drawn = [f"    {before} --> {after}" for before, after in transitions]
     told = [f"| {before} | {after} | {why} |" for (before, after), why in transitions.items()]
@@ -54,7 +62,8 @@ def _diagram(transitions: Mapping[tuple[str, str], str]) -> str:
 def main() -> int:
     """Write, or with ``--check`` compare; 1 when something differs."""
     wrong = []
-    for name, text in {"settings.md": settings(), "states.md": states()}.items():
+    made = {"settings.md": settings(), "states.md": states(), "toolforge-preview.schema.json": schema()}
+    for name, text in made.items():
         path = DOCS / name
         if "--check" not in sys.argv:
             path.write_text(text)

@@ -8,7 +8,7 @@ another installation of this service gives the same ones. What is not ours is ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.preview import Deployment
@@ -16,7 +16,8 @@ from orchestrator.toolforge_answers import Build, Job
 
 #: The one published job of an account: its name stays, so that an update swaps the image in place.
 PUBLISHED_JOB = "preview"
-#: Envvars of that name are ours. Others are the operators' own, such as dummy settings, and stay.
+#: Envvars of that name are ours. Others are the operators' own, such as dummy settings, and stay, but for
+#: those that deployments have asked for (see ``pool.Account.our_envvars``).
 ENVVAR_PREFIX = "PREVIEW_"
 #: Tells a tool at which address it is served.
 ADDRESS_ENVVAR = "PREVIEW_URL"
@@ -124,8 +125,20 @@ def candidate_id(job_name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def sort(tool: str, held: Holdings, known: Mapping[int, Deployment], *, was_leased: bool) -> Sorted:
-    """Tell ours from foreign things in account `tool`.
+def others_envvars(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that are not ours by their beginning."""
+    return tuple(name for name in names if not name.startswith(ENVVAR_PREFIX))
+
+
+def sort(
+    tool: str,
+    held: Holdings,
+    known: Mapping[int, Deployment],
+    *,
+    was_leased: bool,
+    envvars: Container[str] = (),
+) -> Sorted:
+    """Tell ours from foreign things in account `tool`; `envvars` are ours besides those named like it.
 
     What is in the image store without being listed is ours when the account `was_leased` before: an image
     whose tag was lost, or one that cannot be listed just now.
@@ -140,7 +153,7 @@ def sort(tool: str, held: Holdings, known: Mapping[int, Deployment], *, was_leas
             jobs=our_jobs,
             builds=our_builds,
             images=our_images,
-            envvars=tuple(name for name in held.envvars if name.startswith(ENVVAR_PREFIX)),
+            envvars=tuple(n for n in held.envvars if n.startswith(ENVVAR_PREFIX) or n in envvars),
             bytes_used=held.bytes_used if is_ours else 0,
             bytes_limit=held.bytes_limit,
         ),

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from orchestrator import history, planning, pool, preview, progress, quiet, rules
+from orchestrator import filters, history, planning, pool, preview, progress, quiet, rules
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
 from orchestrator.merge_request import Command, MergeRequest, Verb, is_bot
-from orchestrator.outcome import Failure
+from orchestrator.outcome import Refusal
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
+from orchestrator.repoconfig import restored
 from orchestrator.report import instant, size
+from orchestrator.repovalues import seconds_of
 from orchestrator.rules import Rules
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
-_ASK_FOR_ONE = "A Developer's comment `/preview` brings one all the same."
+#: Marks what the rules of the project leave out, and not the repository's own file.
+_BY_RULES = "rules"
 
 
 class Change(Journal):
@@ -63,12 +66,12 @@ class Change(Journal):
         was_closed = known is not None and not known.is_open
         is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
         reason = rules.why_not(self._tx.project(delivery.project_id).rules, seen)
-        was_refused = newest is not None and newest.state is State.REFUSED
-        if is_known and not was_closed and (reason is not None or not was_refused):
+        refusal = newest.refusal if newest is not None else None
+        if is_known and not was_closed and not _applies_anew(refusal, reason, seen):
             return "nothing to do: the head commit is known"
         new = self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
         if reason is not None:
-            refused = preview.decline(new, Failure("rules", reason, _ASK_FOR_ONE), self._now)
+            refused = preview.decline(new, Refusal(reason, {_BY_RULES: True}), self._now)
             self.put_deployment(new, refused, why=reason)
             return f"no preview: {reason}"
         return f"deployment of {seen.sha[:12]}"
@@ -142,7 +145,7 @@ class Change(Journal):
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
-        step = Step.AWAIT_SLOT if approved else Step.AWAIT_APPROVAL
+        step = Step.READ_FILE if approved else Step.AWAIT_APPROVAL
         by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
         only_checked = self._tx.project(present.project_id).rules.check_only_bots
         if only_checked is None:
@@ -156,7 +159,10 @@ class Change(Journal):
             is_bot=by_bot,
             check_only=by_bot and only_checked and not is_asked_for,
             ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
+            due_at=self._now if approved else None,
         )
+        if new.due_at is not None:
+            self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.show_logs(present.id, shown=False)
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
@@ -212,7 +218,7 @@ class Change(Journal):
         live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
         if present.keep_until is None or present.expires_at is None or live is None:
             raise BadInput(f"!{present.iid} is not kept.")
-        usual = max(live.since + self._policy.live_seconds, self._now)
+        usual = max(live.since + self._live_seconds(live), self._now)
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
@@ -316,11 +322,16 @@ class Change(Journal):
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
-        expires_at = max(self._now + self._policy.live_seconds, kept_until)
+        expires_at = max(self._now + self._live_seconds(live), kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
             self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
+
+    def _live_seconds(self, live: Deployment) -> float:
+        """How long it stays up, by the repository's own file or else by the operators."""
+        longest = restored(live.config).life.max
+        return self._policy.live_seconds if longest is None else seconds_of(longest)
 
     def _lose_account(self, current: Deployment, reason: str) -> None:
         """All that the preview has on this account is out of reach: put the account away, start anew."""
@@ -417,6 +428,13 @@ class Change(Journal):
             self.release_if_unused(settled.account_id)
 
 
+def _applies_anew(refusal: Refusal | None, reason: str | None, seen: MergeRequest) -> bool:
+    """Whether what was left out may apply by now: the rules, or what the filters looked at, have changed."""
+    if refusal is None or reason is not None:
+        return False
+    return bool(refusal.facts.get(_BY_RULES)) or dict(refusal.facts) != filters.facts(seen)
+
+
 def _why(outcome: out.Outcome) -> str:
     """The sentence of the timeline where the outcome knows better than the transition table."""
     match outcome:
@@ -426,5 +444,7 @@ def _why(outcome: out.Outcome) -> str:
             return f"the merge request moved to {resolved} before the build"
         case out.AccountUnusable(reason):
             return reason
+        case out.DoesNotApply(refusal):
+            return f"does not apply here: {refusal.why}"
         case _:
             return ""

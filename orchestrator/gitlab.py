@@ -82,15 +82,6 @@ class GitLab:
         listed = self._pages(path, state="opened")
         return {_number(item, "iid"): str(item.get("sha") or "") for item in listed}
 
-    def changed_paths(self, project_id: int, iid: int, *, most: int = 1000) -> tuple[str, ...] | None:
-        """The paths that a merge request changes, old and new names; None when they are more than `most`."""
-        listed = self._pages(f"/projects/{project_id}/merge_requests/{iid}/diffs")
-        changed = list(islice(listed, most + 1))
-        if len(changed) > most:
-            return None
-        paths = (str(item.get(key)) for item in changed for key in ("old_path", "new_path"))
-        return tuple(dict.fromkeys(paths))
-
     def pipeline_of(self, project_id: int, iid: int, sha: str) -> int | None:
         """The project's newest pipeline of a merge request at a commit; None when it has none there.
 
@@ -111,6 +102,31 @@ class GitLab:
             f"{item.get('mode')} {item.get('id')} {item.get('path')}" for item in self._pages(path, ref=sha)
         )
         return hashlib.sha256("\0".join(entries).encode("utf-8", "replace")).hexdigest()
+
+    def file(self, project_id: int, path: str, sha: str, *, most_bytes: int) -> bytes:
+        """The beginning of a file at a commit; :class:`Missing` when any of the three is not there."""
+        url = f"/projects/{project_id}/repository/files/{quote(path, safe='')}/raw"
+        content = bytearray()
+        try:
+            with self._client.stream("GET", url, params={"ref": sha}) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _named_error(response)
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) >= most_bytes:
+                        break
+        except httpx.HTTPError as error:
+            raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
+        return bytes(content[:most_bytes])
+
+    def changed_paths(self, project_id: int, iid: int, *, most: int) -> list[str] | None:
+        """The files that a merge request changes, by their old and new names; None: more than `most`."""
+        diffs = self._pages(f"/projects/{project_id}/merge_requests/{iid}/diffs")
+        changed = list(islice(diffs, most + 1))
+        if len(changed) > most:
+            return None
+        return sorted({str(item.get(side)) for item in changed for side in ("old_path", "new_path")})
 
     def project(self, path_or_id: str | int) -> Mapping[str, Any]:
         """GitLab's description of a project."""
@@ -346,5 +362,5 @@ def _merge_request(item: Mapping[str, Any]) -> MergeRequest:
         target_project_id=_number(item, "target_project_id"),
         # Older versions call it by the second name.
         is_draft=item.get("draft") is True or item.get("work_in_progress") is True,
-        labels=tuple(label for label in _list(item.get("labels")) if isinstance(label, str)),
+        labels=tuple(sorted(label for label in _list(item.get("labels")) if isinstance(label, str))),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orchestrator import pool, preview
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State
+from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.store import Tx
 
@@ -54,6 +54,10 @@ class Journal:
                 preview_id=after.preview_id,
             )
             self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
+            self.plan_again = True
+        elif before.step is Step.READ_FILE and after.step is Step.AWAIT_SLOT:
+            # Its place in the queue can be told from now on.
+            self._report(after.preview_id)
             self.plan_again = True
         elif (before.holds_build_slot and not after.holds_build_slot) or after.is_settled:
             self.plan_again = True

@@ -74,7 +74,12 @@ def _seen(
     # What a build adds to the store is measured when it ends, against what was known before it began.
     is_measured = before.bytes_used != current.bytes_used or any(d.holds_build_slot for d in going)
     used = current.bytes_used if is_measured else outcome.bytes_used
-    seen = replace(current, bytes_used=used, bytes_limit=outcome.bytes_limit, inspected_at=now)
+    # While it is leased there may be envvars that were set for a deployment.
+    knows_better = current.state is AccountState.FREE or current.own_envvars is None
+    own = outcome.envvars if knows_better else current.own_envvars
+    seen = replace(
+        current, bytes_used=used, bytes_limit=outcome.bytes_limit, inspected_at=now, own_envvars=own
+    )
     if outcome.left:
         return pool.doubt(seen, now)
     return replace(seen, due_at=now + policy.janitor_seconds, reason=outcome.foreign)

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a deployment did not get to live, in words for the merge request's author."""
 
-    #: ``build``, ``start``, ``check`` or ``toolforge``.
+    #: ``configuration``, ``build``, ``start``, ``check`` or ``toolforge``.
     stage: str
     #: One sentence: what happened.
     summary: str
@@ -28,6 +30,16 @@ def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a merge request does not apply, by the filters of its repository."""
+
+    #: ``it is a draft``.
+    why: str
+    #: What GitLab said of the merge request then: its labels, and the like (see ``filters.facts``).
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """One smoke check's answer."""
 
@@ -36,6 +48,9 @@ class CheckResult:
     passed: bool
     #: ``200 in 34 ms``, or what was wrong.
     message: str
+    #: How often it has been tried, and whether it has no more tries.
+    tries: int = 1
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,20 @@ class KeptLog:
 
 
 # --- of a deployment's step ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """The repository's own file was read, or is not there; `config` is what it asks for."""
+
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DoesNotApply:
+    """By the repository's own file the merge request gets no preview."""
+
+    refusal: Refusal
 
 
 @dataclass(frozen=True)
@@ -188,7 +217,9 @@ class AccountUnusable:
 
 
 Outcome = (
-    BuildStarted
+    FileRead
+    | DoesNotApply
+    | BuildStarted
     | BuildReused
     | BuildAwaited
     | BuildGoesOn
@@ -220,6 +251,8 @@ class Cleaned:
     bytes_after: int
     #: What its store may hold; None: no limit, or none that is known.
     bytes_limit: int | None = None
+    #: Names of the operators' own envvars, which stay.
+    envvars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -266,6 +299,8 @@ class Inspected:
     put_back: int | None = None
     #: The live deployment whose job and image are gone.
     lost: int | None = None
+    #: Names of all envvars but those that only we set.
+    envvars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

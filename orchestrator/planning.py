@@ -10,6 +10,7 @@ from orchestrator.journal import Journal
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State
+from orchestrator.repoconfig import restored
 from orchestrator.sight import Sight
 from orchestrator.store import Tx
 
@@ -71,11 +72,13 @@ class _Plan:
                     self._journal.put_deployment(present, replace(present, ready_at=None), is_news=True)
 
     def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
+        envvars = restored(waiting.config).run.envvars
         if account.state is not AccountState.FREE:
-            return account
+            lent = pool.lend(account, envvars)
+            return account if lent == account else self._journal.put_account(account, lent)
         preview_id = None if decision.is_shared else waiting.preview_id
         why = "check-only deployments share it" if decision.is_shared else ""
-        leased = pool.lease(account, preview_id, self._now)
+        leased = pool.lend(pool.lease(account, preview_id, self._now), envvars)
         leased = self._journal.put_account(account, leased, why=why, preview_id=preview_id)
         self._tx.open_lease(leased, preview_id, self._now)
         return leased

@@ -7,7 +7,7 @@ older lease can tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -92,6 +92,15 @@ class Account:
     bytes_limit: int | None = None
     #: When it was last compared with what we know.
     inspected_at: float | None = None
+    #: Names of the envvars that its operators have set; None: not known yet.
+    own_envvars: tuple[str, ...] | None = None
+    #: Names of those that deployments under its lease asked for, and that may have been set.
+    lent_envvars: tuple[str, ...] = ()
+
+    @property
+    def our_envvars(self) -> frozenset[str]:
+        """Names of envvars that are there for deployments only; none is before it is known what else is."""
+        return frozenset() if self.own_envvars is None else frozenset(self.lent_envvars) - {*self.own_envvars}
 
 
 def _only(account: Account, state: AccountState) -> None:
@@ -116,6 +125,11 @@ def lease(account: Account, preview_id: int | None, now: float) -> Account:
         fence=account.fence + 1,
         bytes_before=None,
     )
+
+
+def lend(account: Account, envvars: Iterable[str]) -> Account:
+    """`account` on which envvars of these names, too, may be set from now on."""
+    return replace(account, lent_envvars=tuple(sorted({*account.lent_envvars, *envvars})))
 
 
 def release(account: Account, now: float) -> Account:
@@ -184,10 +198,17 @@ def apply(
 ) -> Account:
     """The account after one try at cleaning it; a free one is inspected after `inspect_seconds`."""
     match outcome:
-        case Cleaned(_, bytes_after, bytes_limit):
+        case Cleaned(_, bytes_after, bytes_limit, envvars):
             state = AccountState.DRAINED if account.drain else AccountState.FREE
             limit = account.bytes_limit if bytes_limit is None else bytes_limit
-            empty = replace(account, clean_all=False, bytes_used=bytes_after, bytes_limit=limit)
+            empty = replace(
+                account,
+                clean_all=False,
+                bytes_used=bytes_after,
+                bytes_limit=limit,
+                own_envvars=envvars,
+                lent_envvars=(),
+            )
             due_at = now + inspect_seconds if state is AccountState.FREE else None
             return _moved(empty, state, now, due_at=due_at)
         case CleaningGoesOn(remaining) if now - account.since > _GOES_ON_SECONDS:

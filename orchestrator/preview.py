@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure
+from orchestrator.outcome import CheckResult, Failure, Refusal
 
 
 class State(StrEnum):
@@ -43,6 +44,8 @@ class Step(StrEnum):
 
     #: Nothing to do until somebody with rights approves this very commit.
     AWAIT_APPROVAL = "await approval"
+    #: Read the repository's own file at the commit: what it asks for, and whether it applies.
+    READ_FILE = "read file"
     #: Nothing to do until the scheduler gives it an account and a build slot.
     AWAIT_SLOT = "await slot"
     START_BUILD = "start build"
@@ -66,8 +69,11 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (State.QUEUED, State.BUILDING): "an account and a build slot are there",
     (State.QUEUED, State.SUPERSEDED): "a newer commit was pushed while it waited",
     (State.QUEUED, State.CANCELLED): "the merge request was closed, or somebody said stop, while it waited",
-    (State.QUEUED, State.REFUSED): "the policy of the project does not build it",
-    (State.QUEUED, State.FAILED): "its image would fit into no account's store",
+    (State.QUEUED, State.REFUSED): "the policy of the project, or a filter of the repository, leaves it out",
+    (
+        State.QUEUED,
+        State.FAILED,
+    ): "the repository's own file is wrong, or its image would fit into no account's store",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
@@ -97,7 +103,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
 
 #: Which steps a deployment can be at in each state; anything else is a bug.
 STEPS: Mapping[State, frozenset[Step]] = {
-    State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.AWAIT_SLOT}),
+    State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.READ_FILE, Step.AWAIT_SLOT}),
     State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD, Step.AWAIT_PLACE}),
     State.STARTING: frozenset(
         {
@@ -177,6 +183,10 @@ class Deployment:
     attempts: int = 0
     failure: Failure | None = None
     checks: tuple[CheckResult, ...] = ()
+    #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
+    config: Mapping[str, Any] | None = None
+    #: Why it does not apply, where it does not.
+    refusal: Refusal | None = None
     #: Seconds since the epoch at which each state was entered, by state.
     entered: Mapping[str, float] | None = None
 
@@ -197,9 +207,11 @@ class Deployment:
 
     @property
     def can_be_hastened(self) -> bool:
-        """True while it waits for an approval, or for more than its turn, or not for all it could have."""
+        """True while it waits for an approval, or for more than its turn, or may not get all it could."""
+        if self.step in {Step.AWAIT_APPROVAL, Step.READ_FILE}:
+            return True
         holds_back = self.ready_at is not None or self.check_only or self.is_bot
-        return self.step is Step.AWAIT_APPROVAL or (self.step is Step.AWAIT_SLOT and holds_back)
+        return self.step is Step.AWAIT_SLOT and holds_back
 
     @property
     def is_on_its_way(self) -> bool:
@@ -293,17 +305,19 @@ def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
     return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
 
 
-def decline(deployment: Deployment, failure: Failure, now: float) -> Deployment:
-    """The rules of its project do not have it built; `failure` says which."""
-    return moved(replace(deployment, failure=failure), State.REFUSED, Step.NONE, now, due_at=None)
+def decline(deployment: Deployment, refusal: Refusal, now: float) -> Deployment:
+    """The rules of its project leave it out."""
+    return moved(replace(deployment, refusal=refusal), State.REFUSED, Step.NONE, now, due_at=None)
 
 
 def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Deployment:
     """Somebody with the right to do so approved this commit, or asked for it: it waits for nothing else.
 
-    Whoever asks wants to look at it.
+    Whoever asks wants to look at it, and no filter of the repository stands against that.
     """
-    asked_for = replace(deployment, ready_at=None, check_only=False, is_bot=is_bot)
+    asked_for = replace(deployment, trigger=COMMAND, ready_at=None, check_only=False, is_bot=is_bot)
+    if deployment.config is None:
+        return at_step(asked_for, Step.READ_FILE, now, due_at=now)
     return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)
 
 

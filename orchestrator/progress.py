@@ -63,6 +63,8 @@ def backoff_seconds(attempts: int) -> float:
 def _fail(deployment: Deployment, failure: Failure, scene: Scene) -> Deployment:
     """End in failure, or first put the good image back where this one is already behind the address."""
     deployment = replace(deployment, failure=deployment.failure or failure)
+    if deployment.state is State.QUEUED:
+        return moved(deployment, State.FAILED, Step.NONE, scene.now, due_at=None)
     if (
         scene.serving is not None
         and deployment.step in AT_THE_ADDRESS
@@ -91,6 +93,8 @@ _OUTAGE_ATTEMPTS = 4
 _TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
 #: Which steps bring which outcome back.
 _BRINGS: Mapping[type, frozenset[Step]] = {
+    out.FileRead: frozenset({Step.READ_FILE}),
+    out.DoesNotApply: frozenset({Step.READ_FILE}),
     out.BuildStarted: frozenset({Step.START_BUILD}),
     out.BuildReused: frozenset({Step.START_BUILD}),
     out.WrongCommit: frozenset({Step.START_BUILD}),
@@ -113,6 +117,18 @@ _BRINGS: Mapping[type, frozenset[Step]] = {
 @singledispatch
 def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
     raise IllegalMove(f"deployment {deployment.id}: unknown outcome {outcome!r}")
+
+
+@_apply.register
+def _(outcome: out.FileRead, deployment: Deployment, scene: Scene) -> Deployment:
+    read = replace(deployment, config=outcome.config, attempts=0)
+    return at_step(read, Step.AWAIT_SLOT, scene.now, due_at=None)
+
+
+@_apply.register
+def _(outcome: out.DoesNotApply, deployment: Deployment, scene: Scene) -> Deployment:
+    refused = replace(deployment, refusal=outcome.refusal)
+    return moved(refused, State.REFUSED, Step.NONE, scene.now, due_at=None)
 
 
 @_apply.register
@@ -229,7 +245,8 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
         if checked.had_candidate:
             return moved(checked, State.LIVE, Step.TIDY, scene.now, due_at=scene.now)
         return moved(checked, State.LIVE, Step.NONE, scene.now, due_at=None)
-    if not _is_over(deployment, scene, scene.patience.check_seconds):
+    is_given_up = any(result.is_last for result in bad)
+    if not is_given_up and not _is_over(deployment, scene, scene.patience.check_seconds):
         return _later(checked, scene)
     failure = Failure(
         stage="check",
@@ -261,8 +278,7 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
         deployment = unsure(deployment, scene.now)
     is_given_up = not scene.frozen and _is_over(deployment, scene, scene.patience.outage_seconds)
     if deployment.is_pending and is_given_up:
-        lasted = _minutes(scene.patience.outage_seconds)
-        failure = toolforge_failed(f"Toolforge could not be used for {lasted}: {outcome.reason}")
+        failure = _was_away(deployment, scene.patience, outcome.reason)
         if deployment.step is Step.ROLL_BACK:
             # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
             return moved(deployment, State.FAILED, Step.TIDY, scene.now, due_at=scene.now)
@@ -296,6 +312,17 @@ def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+
+
+def _was_away(deployment: Deployment, patience: Patience, reason: str) -> Failure:
+    lasted = _minutes(patience.outage_seconds)
+    if deployment.step is not Step.READ_FILE:
+        return toolforge_failed(f"Toolforge could not be used for {lasted}: {reason}")
+    return Failure(
+        stage="configuration",
+        summary=f"GitLab could not be asked for the repository's own file for {lasted}: {reason}",
+        remedy="This is no fault of the commit. Try again later with `/preview`.",
+    )
 
 
 def _build_took_too_long(patience: Patience) -> Failure:

@@ -197,10 +197,10 @@ def _description(subject: Subject, deployment: Deployment) -> str:
             return "Builds, starts and answers on Toolforge; taken down since"
         case State.SUPERSEDED:
             return "A newer commit took its place"
+        case State.REFUSED if deployment.refusal:
+            return f"Does not apply here: {deployment.refusal.why}"
         case State.CANCELLED:
             return f"Not tried: {subject.preview.stop_reason}"
-        case State.REFUSED if deployment.failure:
-            return f"Does not apply here: {deployment.failure.summary}"
         case _:
             return deployment.state.capitalize()
 
@@ -244,7 +244,7 @@ def note(subject: Subject) -> str:
         return f"{marker(subject.preview)}\n### No preview yet\n"
     newest = subject.deployments[0]
     parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
-    if newest.failure and newest.state is not State.REFUSED:
+    if newest.failure:
         parts += _failure(newest)
     if newest.checks:
         parts.append(_checks(newest))
@@ -328,8 +328,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.FAILED if newest.failure:
             return f"the {newest.failure.stage} stage failed."
-        case State.REFUSED if newest.failure:
-            return f"no preview: {code(newest.failure.summary)}. {newest.failure.remedy}"
+        case State.REFUSED if newest.refusal:
+            return (
+                f"no preview: {code(newest.refusal.why)}. A Developer's comment `/preview` brings one all "
+                "the same."
+            )
         case _:
             return f"{one_line(subject.preview.stop_reason or newest.state)}."
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Failure
+from orchestrator.outcome import CheckResult, Failure, Refusal
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -48,6 +48,8 @@ def account_from(row: Row[Any]) -> Account:
     """The account in `row`."""
     values = _account(row)
     values["state"] = AccountState(values["state"])
+    values["own_envvars"] = None if values["own_envvars"] is None else tuple(values["own_envvars"])
+    values["lent_envvars"] = tuple(values["lent_envvars"] or ())
     return Account(**values)
 
 
@@ -57,6 +59,7 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values["state"] = State(values["state"])
     values["step"] = Step(values["step"])
     values["failure"] = Failure(**values["failure"]) if values["failure"] else None
+    values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None
     values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
     return Deployment(**values)
 

@@ -28,6 +28,7 @@ from orchestrator.errors import BadInput
 from orchestrator.policy import Policy
 from orchestrator.progress import Patience
 from orchestrator.quiet import Quiet
+from orchestrator.repovalues import Bounds
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
@@ -105,6 +106,26 @@ class Settings(BaseSettings):
         Limits.min_live_seconds,
         ge=0,
         description="How long a preview stays up before it may have to give way to another.",
+    )
+    longest_live_seconds: float = Field(
+        Bounds.longest_live_seconds,
+        gt=0,
+        le=366 * 86400.0,
+        description="How long a repository's own file may let a preview stay up.",
+    )
+    longest_min_live_seconds: float = Field(
+        Bounds.longest_min_live_seconds,
+        gt=0,
+        le=366 * 86400.0,
+        description="How long a repository's own file may keep a preview from giving way to another.",
+    )
+    job_memory_mib: int = Field(
+        Bounds.memory_bytes // 2**20,
+        ge=1,
+        description="Memory, in MiB, that a repository's own file may ask for.",
+    )
+    job_cpu: float = Field(
+        Bounds.cpu, gt=0, description="Processors that a repository's own file may ask for."
     )
     bots: str = Field(
         "",
@@ -260,6 +281,15 @@ class Settings(BaseSettings):
     def user_agent(self) -> str:
         """The service's name and a contact."""
         return f"toolforge-preview/{version('toolforge-preview')} ({self.contact})"
+
+    def bounds(self) -> Bounds:
+        """What a repository's own file may ask for."""
+        return Bounds(
+            memory_bytes=self.job_memory_mib * 2**20,
+            cpu=self.job_cpu,
+            longest_live_seconds=self.longest_live_seconds,
+            longest_min_live_seconds=self.longest_min_live_seconds,
+        )
 
     def policy(self) -> Policy:
         """What the pure parts need of it."""

@@ -150,7 +150,9 @@ class _Scene:
             ceiling=self._ceiling,
             switches=self._tx.switches(),
             kept_until={
-                one.deployment.preview_id: one.keep_until or now for one in going.values() if one.is_kept(now)
+                one.deployment.preview_id: until
+                for one in going.values()
+                if (until := one.kept_until(now)) is not None
             },
         )
 

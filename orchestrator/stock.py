@@ -18,6 +18,8 @@ from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import PENDING, Deployment, State, Step
+from orchestrator.repoconfig import restored
+from orchestrator.repovalues import seconds_of
 from orchestrator.rows import account_from, deployment_from
 
 #: So many rows are asked for by their ids in one statement.
@@ -53,6 +55,7 @@ _LONGEST_LIVE = (
     _GOING.where(_IS_LIVE, t.deployment.c.since <= bindparam("before"), func.coalesce(~_IS_KEPT, true()))
     .order_by(t.deployment.c.since, t.deployment.c.id)
     .limit(bindparam("most"))
+    .offset(bindparam("offset"))
 )
 _KEPT_LIVE = (
     _GOING.where(_IS_KEPT, func.coalesce(t.deployment.c.state, "") == State.LIVE)
@@ -151,9 +154,19 @@ class Going:
     expires_at: float | None
     keep_until: float | None
 
-    def is_kept(self, now: float) -> bool:
-        """True while its preview does not give way to others."""
-        return (self.expires_at or 0.0) > now and (self.keep_until or 0.0) > now
+    def kept_until(self, now: float) -> float | None:
+        """Until when its preview does not give way to others; None when it may give way now."""
+        is_kept = (self.expires_at or 0.0) > now and (self.keep_until or 0.0) > now
+        until = max(self.keep_until or 0.0 if is_kept else 0.0, self._young_until)
+        return until if until > now else None
+
+    @property
+    def _young_until(self) -> float:
+        """The end of the minimum that the repository's own file asks for."""
+        if self.deployment.state is not State.LIVE or not self.deployment.config:
+            return 0.0
+        shortest = restored(self.deployment.config).life.min
+        return 0.0 if shortest is None else self.deployment.since + seconds_of(shortest)
 
 
 class Stock:
@@ -179,9 +192,18 @@ class Stock:
         return [_going_from(row) for row in self._rows_of(_LIVE_OF, preview_ids)]
 
     def longest_live(self, now: float, *, before: float, limit: int) -> list[Going]:
-        """What has been live the longest, since `before` at least, and is not kept."""
-        rows = self._connection.execute(_LONGEST_LIVE, {"now": now, "before": before, "most": limit})
-        return [_going_from(row) for row in rows]
+        """What has been live the longest, since `before` at least, and is not kept.
+
+        Only the repository's own file knows a minimum, so that what it keeps is passed over here.
+        """
+        found: list[Going] = []
+        page, offset = limit, 0
+        while len(found) < limit and page == limit:
+            values = {"now": now, "before": before, "most": limit, "offset": offset}
+            some = [_going_from(row) for row in self._connection.execute(_LONGEST_LIVE, values)]
+            found += [one for one in some if one.kept_until(now) is None]
+            page, offset = len(some), offset + limit
+        return found[:limit]
 
     def kept_live(self, now: float, *, limit: int) -> list[Going]:
         """What is live and kept, that of which the end comes first."""

@@ -386,6 +386,7 @@ class Tx(Stock):
         is_bot: bool = False,
         check_only: bool = False,
         ready_at: float | None = None,
+        due_at: float | None = None,
     ) -> Deployment:
         """A new try at the preview's head commit."""
         deployment_id = self._insert(
@@ -403,6 +404,7 @@ class Tx(Stock):
             is_bot=is_bot,
             check_only=check_only,
             ready_at=ready_at,
+            due_at=due_at,
             checks=[],
             entered={State.QUEUED: now},
         )
@@ -417,6 +419,7 @@ class Tx(Stock):
         """
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
+        values["refusal"] = asdict(after.refusal) if after.refusal else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
         self._put(Kind.DEPLOYMENT, before.id, before.version, values, claim)
@@ -788,6 +791,6 @@ class Tx(Stock):
             raise Conflict(f"{kind} {row_id} was changed by somebody else in the meantime")
 
 
-_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
+_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "refusal", "checks", "entered"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

@@ -170,6 +170,10 @@ deployment = Table(
     Column("unsure_until", Double),
     Column("failure", JSON),
     Column("checks", JSON, nullable=False),
+    # What its repository file asks for; null: it has not been read.
+    Column("config", JSON(none_as_null=True)),
+    # Why its filters leave it out, and by what; null: they do not.
+    Column("refusal", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),
     *_claim_columns(),
     # What is on an account, under its lease.
@@ -199,6 +203,10 @@ account = Table(
     Column("bytes_limit", BigInteger),
     # When it was last compared with what we know.
     Column("inspected_at", Double),
+    # Names of envvars: what operators have set themselves (null: not known yet), and what may have been set
+    # for deployments under the present lease.
+    Column("own_envvars", JSON(none_as_null=True)),
+    Column("lent_envvars", JSON(none_as_null=True)),
     Column("bytes_before", BigInteger),
     # Where its credentials are found; never the credentials.
     Column("credentials", JSON, nullable=False),

@@ -270,12 +270,16 @@ class AccountClient:
 
     # --- builds-api -----------------------------------------------------------------------------------
 
-    def start_build(self, *, source_url: str, ref: str, image_name: str) -> NewBuild:
-        """Start a build of `ref` (a full ref name: a commit does not resolve).
+    def start_build(
+        self, *, source_url: str, ref: str, image_name: str, envvars: Mapping[str, str] | None = None
+    ) -> NewBuild:
+        """Start a build of `ref` (a full ref name: a commit does not resolve), with `envvars` set in it.
 
         Not safe to repeat: after :class:`AnswerLost` look for `image_name` in :meth:`builds`.
         """
-        body = {"source_url": source_url, "ref": ref, "image_name": image_name}
+        body: dict[str, object] = {"source_url": source_url, "ref": ref, "image_name": image_name}
+        if envvars:
+            body["envvars"] = dict(envvars)
         return parse_new_build(self._call("POST", self._builds(), body=body))
 
     def builds(self) -> list[Build]:

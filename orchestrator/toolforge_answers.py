@@ -94,6 +94,11 @@ class JobSpec:
     command: str
     port: int
     publish: bool
+    #: Toolforge asks there whether it is ready; None: whether the port is open.
+    health_path: str | None = None
+    #: ``512Mi`` and ``500m`` or ``0.5``; None: jobs-api's own defaults.
+    memory: str | None = None
+    cpu: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The request's body: only what is set, since jobs-api refuses keys and nulls it does not know."""
@@ -108,6 +113,12 @@ class JobSpec:
         }
         if self.publish:
             body["publish"] = "/"
+        if self.health_path is not None:
+            body["health_check"] = {"type": "http", "path": self.health_path}
+        if self.memory is not None:
+            body["memory"] = self.memory
+        if self.cpu is not None:
+            body["cpu"] = self.cpu
         return body
 
 

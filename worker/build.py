@@ -48,6 +48,7 @@ def start(site: Site) -> Outcome:
             source_url=site.project.git_url,
             ref=f"refs/merge-requests/{site.preview.iid}/head",
             image_name=deployment.image_name,
+            envvars=site.config.build.envvars,
         )
     except BadRequest as error:
         if "Failed to resolve ref" in str(error) and deployment.attempts < _RESOLVE_TRIES:

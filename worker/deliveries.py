@@ -13,6 +13,9 @@ from orchestrator.merge_request import MergeRequest, command_in
 from orchestrator.records import Claim, Delivery, Due, Project
 from orchestrator.report import refusal, refusal_marker
 
+#: With more changed files than this, rules about paths hold nothing back.
+_MOST_PATHS = 1000
+
 
 def handle(parts: Parts, claim: Claim, now: float) -> list[Due]:
     """Carry out one claimed delivery. Raises :class:`TryLater` when GitLab cannot answer."""
@@ -34,7 +37,8 @@ def _merge_request(parts: Parts, project: Project, delivery: Delivery) -> MergeR
     if not seen.is_open or not project.rules.look_at_paths:
         return seen
     try:
-        return replace(seen, paths=parts.gitlab.changed_paths(project.gitlab_id, delivery.iid))
+        paths = parts.gitlab.changed_paths(project.gitlab_id, delivery.iid, most=_MOST_PATHS)
+        return replace(seen, paths=None if paths is None else tuple(paths))
     except TryLater:
         raise
     except GitLabError:

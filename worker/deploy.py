@@ -9,12 +9,16 @@ from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
 from orchestrator.diagnosis import excerpt, explain_crash
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, Outcome, toolforge_failed
+from orchestrator.pool import Account
 from orchestrator.preview import State
+from orchestrator.repoconfig import FILE_NAME, RepoConfig, restored
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient, BadRequest, Gone, Job, JobSpec, ToolforgeError
 from worker.step import Site, kept
 
 _LOG_LINES = 500
+#: An account of which it is not known what operators have set in it is looked at soon.
+_LOOK_SECONDS = 5.0
 #: Toolforge gathers the logs of jobs with some delay.
 _LOG_LAG_SECONDS = 15.0
 #: jobs-api's first words about a job whose process was not even begun.
@@ -33,10 +37,16 @@ def publish(site: Site) -> Outcome:
 
 def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     assert site.deployment.image is not None
-    tell_address(site.account, site.address, site.guard)
+    config = site.config
+    if config.run.envvars and site.place.own_envvars is None:
+        return out.NotNow("the dev account's own envvars are not known yet", seconds=_LOOK_SECONDS)
+    taken = sorted(config.run.envvars.keys() & {*(site.place.own_envvars or ())})
+    if taken:
+        return out.StageFailed(_is_taken(taken))
+    set_envvars(site.account, site.place, site.address, config, site.guard)
     site.guard()
     try:
-        site.account.put_job(job_spec(site.settings, name, site.deployment.image, publish=publish))
+        site.account.put_job(job_spec(site.settings, config, name, site.deployment.image, publish=publish))
     except BadRequest as error:
         if "No such image" in str(error):
             # jobs-api says so, too, when it cannot reach the image registry for a moment.
@@ -56,16 +66,43 @@ def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     return out.JobStarted()
 
 
-def tell_address(account: AccountClient, address: str, guard: Callable[[], None]) -> None:
-    """Let the account's jobs know where they are served; they see it at their next start."""
-    guard()
-    account.set_envvar(ADDRESS_ENVVAR, address)
+def _is_taken(names: list[str]) -> Failure:
+    return Failure(
+        stage="configuration",
+        summary=f"{FILE_NAME}: run.envvars: operators have set {', '.join(names)} in the dev account",
+        remedy="Take it out of the file, or ask the operators of the previews what it is set to.",
+    )
 
 
-def job_spec(settings: Settings, name: str, image: str, *, publish: bool) -> JobSpec:
-    """A job as previews have it."""
+def set_envvars(
+    account: AccountClient, place: Account, address: str, config: RepoConfig, guard: Callable[[], None]
+) -> None:
+    """Give the account's jobs the envvars of `config`, and those only; they see them at their next start.
+
+    Among them is where they are served. What operators have set themselves stays as it is.
+    """
+    own = {*(place.own_envvars or ())}
+    wanted = {name: value for name, value in config.run.envvars.items() if name not in own}
+    for name in sorted(place.our_envvars - wanted.keys()):
+        guard()
+        account.delete_envvar(name)
+    for name, value in {**wanted, ADDRESS_ENVVAR: address}.items():
+        guard()
+        account.set_envvar(name, value)
+
+
+def job_spec(settings: Settings, config: RepoConfig, name: str, image: str, *, publish: bool) -> JobSpec:
+    """A job as previews have it, with what the repository asks for."""
+    cpu = config.run.cpu
     return JobSpec(
-        name=name, image=image, command=settings.job_command, port=settings.job_port, publish=publish
+        name=name,
+        image=image,
+        command=config.command or settings.job_command,
+        port=settings.job_port,
+        publish=publish,
+        health_path=config.health,
+        memory=config.run.memory,
+        cpu=None if cpu is None else str(cpu),
     )
 
 
@@ -98,7 +135,9 @@ def _crashed(site: Site, job: Job) -> Outcome:
     if not lines and site.now - site.deployment.step_since < _LOG_LAG_SECONDS:
         return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
     log = kept(lines, site.settings.log_limit_bytes)
-    return out.StageFailed(explain_crash(log.text, job.exit_code, site.settings.job_command), log)
+    return out.StageFailed(
+        explain_crash(log.text, job.exit_code, site.config.command or site.settings.job_command), log
+    )
 
 
 def _log(site: Site, name: str) -> list[str]:
@@ -118,9 +157,10 @@ def roll_back(site: Site) -> Outcome:
     """Put the good image behind the address again; with none left there is nothing to put back."""
     if site.serving is None or site.serving.image is None:
         return out.RolledBack()
-    tell_address(site.account, site.address, site.guard)
+    good = restored(site.serving.config)
+    set_envvars(site.account, site.place, site.address, good, site.guard)
     site.guard()
-    site.account.put_job(job_spec(site.settings, PUBLISHED_JOB, site.serving.image, publish=True))
+    site.account.put_job(job_spec(site.settings, good, PUBLISHED_JOB, site.serving.image, publish=True))
     return out.RolledBack()
 
 

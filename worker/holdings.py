@@ -48,4 +48,6 @@ def knower(store: Store, account: Account) -> Know:
 def sorter(store: Store, account: Account) -> Sort:
     """Tells whose the things in `account` are, by the database as it is when it is asked."""
     know = knower(store, account)
-    return lambda held: belongings.sort(account.name, held, know(held), was_leased=account.fence > 0)
+    return lambda held: belongings.sort(
+        account.name, held, know(held), was_leased=account.fence > 0, envvars=account.our_envvars
+    )

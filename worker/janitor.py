@@ -16,6 +16,7 @@ from orchestrator.inspection import Findings
 from orchestrator.outcome import Inspected
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment
+from orchestrator.repoconfig import restored
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient, BadRequest
 from worker import deploy
@@ -48,8 +49,10 @@ def inspect(round_: Round) -> Inspected:
     held = look(round_.client)
     known = round_.known(held)
     found = belongings.sort(account.name, held, known, was_leased=account.fence > 0)
+    others = belongings.others_envvars(held.envvars)
     if account.state is AccountState.FREE:
-        return Inspected(held.bytes_used, held.bytes_limit, left=found.taken_over().ours.words())
+        left = found.taken_over().ours.words()
+        return Inspected(held.bytes_used, held.bytes_limit, left=left, envvars=others)
 
     def compare() -> Findings:
         return inspection.compare(account, held, found, known, round_.going(), round_.now)
@@ -67,6 +70,7 @@ def inspect(round_: Round) -> Inspected:
         removed=tuple(removed),
         put_back=put_back,
         lost=None if lost is None or findings.can_be_put_back else lost.id,
+        envvars=others,
     )
 
 
@@ -94,11 +98,12 @@ def _put_back(round_: Round, findings: Findings, compare: Callable[[], Findings]
     lost = findings.lost
     if lost is None or lost.image is None or not findings.can_be_put_back:
         return None
-    deploy.tell_address(round_.client, round_.address, round_.guard)
+    config = restored(lost.config)
+    deploy.set_envvars(round_.client, round_.account, round_.address, config, round_.guard)
     round_.guard()
     if compare().lost != lost:
         return None
-    spec = deploy.job_spec(round_.settings, PUBLISHED_JOB, lost.image, publish=True)
+    spec = deploy.job_spec(round_.settings, config, PUBLISHED_JOB, lost.image, publish=True)
     try:
         has_changed = round_.client.put_job(spec)
     except BadRequest as error:

@@ -20,9 +20,21 @@ from orchestrator.progress import backoff_seconds
 from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
-from worker import build, catch_up, deliveries, deploy, holdings, janitor, reports, smoke, teardown
+from worker import (
+    build,
+    catch_up,
+    deliveries,
+    deploy,
+    holdings,
+    janitor,
+    reports,
+    repository_file,
+    smoke,
+    teardown,
+)
 from worker.claims import CLAIM_SECONDS, ActiveClaims
 from worker.janitor import Round
+from worker.repository_file import Reading
 from worker.step import Overtaken, Site
 
 log = logging.getLogger(__name__)
@@ -177,7 +189,10 @@ class Runner:
             place = self._place(tx, deployment)
         outcome: Outcome
         try:
-            outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
+            if deployment.step is Step.READ_FILE:
+                outcome = self._read_file(deployment)
+            else:
+                outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
         except Busy as error:
             outcome = out.NotNow(str(error), seconds=error.seconds, throttled=True)
         except AnswerLost as error:
@@ -198,6 +213,7 @@ class Runner:
                 preview=place.preview,
                 project=place.project,
                 account=client,
+                place=account,
                 address=self._parts.views.address(account.name),
                 settings=self._parts.settings,
                 serving=next((d for d in place.others if d.state is State.LIVE), None),
@@ -210,6 +226,13 @@ class Runner:
                 is_takeover=claim.is_takeover,
             )
             return _STEPS_TAKEN_BY[deployment.step](site)
+
+    def _read_file(self, deployment: Deployment) -> Outcome:
+        with self._parts.store.read() as tx:
+            preview = tx.preview(deployment.preview_id)
+            project = tx.project(preview.project_id)
+        bounds = self._parts.settings.bounds()
+        return repository_file.read(Reading(self._parts.gitlab, project, preview, deployment, bounds))
 
     def _head_now(self, place: _Place) -> str:
         seen = self._parts.gitlab.merge_request(place.project.gitlab_id, place.preview.iid)

@@ -1,4 +1,4 @@
-"""Smoke checks: does the preview answer at its own address?
+"""Smoke checks: does the preview answer at its own address as it should?
 
 A check goes to the preview's own scheme, host and port and nowhere else: what runs there is a stranger's
 code, and its redirects must not send us into our own network. The address itself is made from a setting and
@@ -11,18 +11,23 @@ import asyncio
 import ssl
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from orchestrator import outcome as out
+from orchestrator.expectation import MOST_BODY_BYTES, Answer, is_wanted_status, missed, needs_body
 from orchestrator.outcome import CheckResult, Outcome
+from orchestrator.repoconfig import Check
 from worker.deploy import job_excerpt
 from worker.step import Site
 
 _REDIRECTS = 5
-_DEFAULT: Sequence[tuple[str, int | None]] = (("/", None),)
-
+#: All checks of one round have to be over by then.
+_ROUND_SECONDS = 120.0
+#: These are repeated where a redirect leads to; others would do there what nobody asked for.
+_REPEATED = frozenset({"GET", "HEAD"})
 
 #: Made once, since it reads all certificate authorities.
 _TLS = ssl.create_default_context()
@@ -32,71 +37,96 @@ _PORTS = {"http": 80, "https": 443}
 def check(site: Site) -> Outcome:
     """Try every check once."""
     started = time.monotonic()
-    results = tuple(
-        check_path(
-            site.address,
-            path,
-            expected,
-            timeout=site.settings.check_timeout_seconds,
-            user_agent=site.settings.user_agent,
-        )
-        for path, expected in site.project.checks or _DEFAULT
-    )
-    if all(result.passed for result in results):
-        return out.ChecksDone(results)
+    results = []
+    for number, wanted in enumerate(_checks(site)):
+        left = max(started + _ROUND_SECONDS - time.monotonic(), 0.001)
+        seconds = min(wanted.seconds or site.settings.check_timeout_seconds, left)
+        result = try_check(site.address, wanted, seconds=seconds, user_agent=site.settings.user_agent)
+        results.append(_counted(result, wanted, site.deployment.checks[number : number + 1]))
+    failed = [result for result in results if not result.passed]
+    if not failed:
+        return out.ChecksDone(tuple(results))
     spent = site.now - site.deployment.step_since + time.monotonic() - started
-    is_last_try = spent >= site.settings.check_seconds
-    return out.ChecksDone(results, job_excerpt(site) if is_last_try else "")
+    is_last_try = spent >= site.settings.check_seconds or any(result.is_last for result in failed)
+    return out.ChecksDone(tuple(results), job_excerpt(site) if is_last_try else "")
 
 
-def check_path(
-    address: str, path: str, expected: int | None, *, timeout: float, user_agent: str
-) -> CheckResult:
-    """GET `path` at `address`; passes with status `expected`, or with anything below 500 where it is None.
+def _checks(site: Site) -> Sequence[Check]:
+    """The repository's own, else those that the project was connected with, else one."""
+    connected = [
+        Check.model_construct(path=path, status=() if status is None else (status,))
+        for path, status in site.project.checks
+    ]
+    return site.config.checks or connected or (Check(),)
 
-    All of it, redirects included, takes at most `timeout` seconds, however slowly the other side answers.
+
+def _counted(result: CheckResult, wanted: Check, before: Sequence[CheckResult]) -> CheckResult:
+    """`result` with the number of its try; `before` is what the try before it brought."""
+    tries = before[0].tries + 1 if before and before[0].name == result.name else 1
+    is_last = wanted.retries is not None and tries > wanted.retries
+    return replace(result, tries=tries, is_last=is_last)
+
+
+def try_check(address: str, wanted: Check, *, seconds: float, user_agent: str) -> CheckResult:
+    """Ask once at `address` for what `wanted` names, and hold the answer against it.
+
+    All of it, redirects and the body included, takes at most `seconds`, however slow the other side is.
     """
-    name = f"GET {path}"
+    name = f"{wanted.method} {wanted.path}"
     started = time.monotonic()
     try:
-        answer = asyncio.run(asyncio.wait_for(_follow(address, path, expected, user_agent), timeout))
+        answer = asyncio.run(asyncio.wait_for(_follow(address, wanted, user_agent), seconds))
     except TimeoutError:
-        return CheckResult(name, False, f"no answer within {timeout:g} seconds")
+        return CheckResult(name, False, f"no answer within {seconds:g} seconds")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return CheckResult(name, False, f"no usable answer: {type(error).__name__}")
     if isinstance(answer, str):
         return CheckResult(name, False, answer)
-    passed = answer < 500 if expected is None else answer == expected
-    wanted = "" if passed else (", expected below 500" if expected is None else f", expected {expected}")
-    return CheckResult(name, passed, f"{answer} in {(time.monotonic() - started) * 1000:.0f} ms{wanted}")
+    took = f"{answer.status} in {(time.monotonic() - started) * 1000:.0f} ms"
+    wrong = missed(wanted, answer)
+    return CheckResult(name, not wrong, f"{took}, expected {wrong}" if wrong else took)
 
 
-async def _follow(address: str, path: str, expected: int | None, user_agent: str) -> int | str:
-    """The status at the end of all redirects, or what was wrong with them."""
-    headers = {"User-Agent": user_agent}
+async def _follow(address: str, wanted: Check, user_agent: str) -> Answer | str:
+    """The answer at the end of all redirects, or what was wrong with them."""
+    # A body must not be able to grow when it is unpacked.
+    headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
     # The time is limited as a whole by the caller: httpx only limits each read.
     async with httpx.AsyncClient(verify=_TLS, trust_env=False, headers=headers, timeout=None) as client:  # noqa: S113
-        url = urljoin(address, path)
+        url, method = urljoin(address, wanted.path), wanted.method
         for _ in range(_REDIRECTS + 1):
             own = _at_own_address(address, url)
             if own is None:
                 return f"redirects away from the preview, to {url[:200]}"
-            status, location = await _get(client, own)
-            if location is None or status == expected:
-                return status
+            answer, location = await _ask(client, method, own, wanted)
+            if location is None or (wanted.status and is_wanted_status(wanted, answer.status)):
+                return answer
             url = urljoin(own, location)
+            method = method if method in _REPEATED else "GET"
     return f"more than {_REDIRECTS} redirects"
 
 
-async def _get(client: httpx.AsyncClient, url: str) -> tuple[int, str | None]:
-    """Status and redirect target; the body is not read, it may have no end."""
+async def _ask(client: httpx.AsyncClient, method: str, url: str, wanted: Check) -> tuple[Answer, str | None]:
+    """The answer and its redirect target; of the body, which may have no end, only what is needed is read."""
     parts = urlsplit(url)
     host = parts.netloc
     if (parts.hostname or "").endswith(".localhost"):
         # RFC 6761: names under .localhost mean this machine; not every resolver knows.
         url = parts._replace(netloc=f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1").geturl()
-    async with client.stream("GET", url, headers={"Host": host}) as response:
-        return response.status_code, response.headers.get("Location") if response.is_redirect else None
+    async with client.stream(method, url, headers={"Host": host}) as response:
+        location = response.headers.get("Location") if response.is_redirect else None
+        body = await _beginning(response) if needs_body(wanted) else b""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, body), location
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= MOST_BODY_BYTES:
+            break
+    return bytes(body[:MOST_BODY_BYTES])
 
 
 def _at_own_address(address: str, url: str) -> str | None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from orchestrator.errors import PreviewError
 from orchestrator.outcome import KeptLog
+from orchestrator.pool import Account
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
+from orchestrator.repoconfig import RepoConfig, restored
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient
 
@@ -26,6 +28,8 @@ class Site:
     preview: Preview
     project: Project
     account: AccountClient
+    #: The account's row, as it was when the step began.
+    place: Account
     #: Where the account's published job is reached.
     address: str
     settings: Settings
@@ -44,6 +48,11 @@ class Site:
     now: float
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False
+
+    @property
+    def config(self) -> RepoConfig:
+        """What the repository asks for at the deployment's commit."""
+        return restored(self.deployment.config)
 
 
 def kept(lines: Iterable[str], limit_bytes: int) -> KeptLog:

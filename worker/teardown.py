@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator import outcome as out
-from orchestrator.belongings import Sorted, refusal
+from orchestrator.belongings import Sorted, others_envvars, refusal
 from orchestrator.outcome import CleaningOutcome, Outcome
 from orchestrator.toolforge import AccountClient
 from worker import build, deploy
@@ -41,12 +41,14 @@ def clean(
         return out.FoundForeign(refusal(found.foreign)), held.bytes_used
     if builds_run:
         return out.CleaningGoesOn("a cancelled build has not ended yet"), held.bytes_used
-    left = sort(look(account)).taken_over() if everything else sort(look(account))
+    after = look(account)
+    left = sort(after).taken_over() if everything else sort(after)
     if left.foreign:
         return out.FoundForeign(refusal(left.foreign)), held.bytes_used
     if left.ours:
         return out.CleaningGoesOn(left.ours.words()), held.bytes_used
-    return out.Cleaned(held.bytes_used, 0, held.bytes_limit), held.bytes_used
+    own = others_envvars(after.envvars)
+    return out.Cleaned(held.bytes_used, 0, held.bytes_limit, own), held.bytes_used
 
 
 def _remove(account: AccountClient, found: Sorted, guard: Callable[[], None], *, is_late: bool) -> bool:

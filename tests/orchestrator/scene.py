@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ A, B, C = "a" * 40, "b" * 40, "c" * 40
 PASSED = out.ChecksDone((CheckResult("GET /", True, "200"),))
 #: What a step brings when all is well.
 GOOD: dict[Step, Outcome] = {
+    Step.READ_FILE: out.FileRead({}),
     Step.START_BUILD: out.BuildStarted("b"),
     Step.WATCH_BUILD: out.BuildSucceeded("tool-a/i:latest@sha256:1"),
     Step.START_CANDIDATE: out.JobStarted(),
@@ -94,17 +95,36 @@ class World:
         as_of: float | None = None,
         author: str = "bob",
         who: str = "",
+        reads: bool = True,
         **facts_of_it: Any,
     ) -> list[Due]:
-        """GitLab shows the merge request by `author`; `who` acted, where a delivery says so."""
+        """GitLab shows the merge request by `author`; `who` acted, where a delivery says so.
+
+        Unless told otherwise there is no repository file, and a worker has found that out.
+        """
         facts: dict[str, object] = {"username": who} if who else {}
         claim, merge_request = self._delivery("merge_request", iid, sha, state, fork, facts, author)
         with self.store.read() as tx:
             delivery = tx.delivery(claim.id)
         merge_request = replace(merge_request, **facts_of_it)
-        return self.lifecycle.observe(
+        dues = self.lifecycle.observe(
             claim, delivery, merge_request, self.now, as_of=self.now if as_of is None else as_of
         )
+        return dues + (self.reads(iid) if reads else [])
+
+    def reads(self, iid: int = 1, config: Mapping[str, object] | None = None) -> list[Due]:
+        """A worker reads the repository's own file, where that is to be done and nothing is paused."""
+        with self.store.read() as tx:
+            found = tx.preview_of(self.project_id, iid)
+            newest = tx.deployments_of(found.id)[:1] if found else []
+        if not newest or newest[0].step is not Step.READ_FILE:
+            return []
+        self.now = max(self.now, newest[0].due_at or 0.0)
+        with self.store.write() as tx:
+            claim = tx.claim(Kind.DEPLOYMENT, newest[0].id, now=self.now, seconds=60.0)
+        if claim is None:
+            return []
+        return self.lifecycle.record(claim, newest[0], out.FileRead(config or {}), self.now)
 
     def comments(
         self,
@@ -124,6 +144,7 @@ class World:
         _, was_done = self.lifecycle.command(
             claim, delivery, merge_request, command, self.now, as_of=self.now
         )
+        self.reads(iid)
         return was_done
 
     def _delivery(

@@ -104,6 +104,7 @@ class Comparing(World):
                 self.lifecycle.not_found(claim, delivery, self.now, as_of=self.now)
             else:
                 self.lifecycle.observe(claim, delivery, seen, self.now, as_of=self.now)
+                self.reads(delivery.iid)
             asked.append(delivery.iid)
         return asked
 

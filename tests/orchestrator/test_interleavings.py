@@ -26,7 +26,7 @@ from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import Verb
-from orchestrator.outcome import CheckResult, CleaningOutcome, Failure, Outcome
+from orchestrator.outcome import CheckResult, CleaningOutcome, Failure, Outcome, Refusal
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -44,6 +44,11 @@ _UNWELL: list[Outcome] = [
     out.AccountUnusable("HTTP 403"),
 ]
 _BAD: dict[Step, list[Outcome]] = {
+    Step.READ_FILE: [
+        _BROKEN,
+        out.DoesNotApply(Refusal("it is a draft", {})),
+        out.FileRead({"run": {"envvars": {"NAME": "value"}}, "life": {"min": "1h", "max": "2h"}}),
+    ],
     Step.START_BUILD: [_BROKEN, out.WrongCommit("b", "f" * 40), out.BuildAwaited(5.0)],
     Step.WATCH_BUILD: [_BROKEN, out.BuildGoesOn(), out.BuildVanished()],
     Step.START_CANDIDATE: [_BROKEN],
@@ -122,14 +127,14 @@ class Interleavings(RuleBasedStateMachine):
         self.heads[iid] = sha
         self.closed.discard(iid)
         with _unless_seen_later():
-            self.world.sees(iid, sha, fork=iid == 4, author=_AUTHORS[iid])
+            self.world.sees(iid, sha, fork=iid == 4, author=_AUTHORS[iid], reads=False)
 
     @rule(iid=_IIDS, state=st.sampled_from(["closed", "merged"]))
     def close(self, iid: int, state: str) -> None:
         if iid in self.heads:
             self.closed.add(iid)
             with _unless_seen_later():
-                self.world.sees(iid, self.heads[iid], state, fork=iid == 4)
+                self.world.sees(iid, self.heads[iid], state, fork=iid == 4, reads=False)
 
     @rule(iid=_IIDS, verb=st.sampled_from(list(Verb)))
     def comment(self, iid: int, verb: Verb) -> None:

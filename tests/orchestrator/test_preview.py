@@ -304,6 +304,15 @@ def test_no_sequence_of_outcomes_breaks_the_table_or_strands_a_deployment(steps:
             deployment = assign(deployment, account_id=1, fence=2, now=now)
 
 
+def test_a_check_without_more_tries_ends_in_failure_before_the_time_of_the_checks_is_over() -> None:
+    again = CheckResult("GET /", False, "500", tries=1)
+    last = CheckResult("GET /", False, "500", tries=2, is_last=True)
+    assert apply(at(Step.CHECK), out.ChecksDone((PASSED, again)), a_scene()).state is State.CHECKING
+    assert apply(at(Step.CHECK), out.ChecksDone((PASSED, last)), a_scene()).state is State.FAILED
+    passed = CheckResult("GET /", True, "200", tries=2, is_last=True)
+    assert apply(at(Step.CHECK), out.ChecksDone((passed, again)), a_scene()).state is State.CHECKING
+
+
 @pytest.mark.parametrize("state", sorted(PENDING | {State.LIVE}))
 def test_everything_that_has_not_ended_can_be_stopped(state: State) -> None:
     stopped = stop(at(sorted(STEPS[state])[0]), NOW)

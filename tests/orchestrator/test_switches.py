@@ -63,10 +63,12 @@ def test_while_paused_no_step_of_a_deployment_and_no_cleaning_is_begun(world: Wo
 
 def test_while_paused_deliveries_are_taken_and_nothing_new_is_planned(world: World) -> None:
     world.lifecycle.pause("olga", "something is wrong", world.now)
-    world.sees(1)
+    world.sees(1, reads=False)
     world.lifecycle.sweep(world.now)
+    assert not claims(world, Kind.DEPLOYMENT, world.deployment(1).id)
     assert world.deployment(1).state is State.QUEUED
-    assert world.lifecycle.resume("olga", world.now)
+    world.lifecycle.resume("olga", world.now)
+    world.reads(1)
     assert world.deployment(1).state is State.BUILDING
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from deploy.local.toolforge import LocalToolforge
 from orchestrator import belongings
 from orchestrator.bootstrap import Parts
 from orchestrator.merge_request import MergeRequest
-from orchestrator.pool import Account
+from orchestrator.outcome import FileRead
+from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind, Preview, Project
 from orchestrator.settings import Settings, load_settings
@@ -91,9 +92,9 @@ def a_deployment(iid: int = GOOD, **changes: object) -> Deployment:
     return deployment
 
 
-def sort(account: AccountClient, *, was_leased: bool = True) -> Sort:
+def sort(account: AccountClient, *, was_leased: bool = True, envvars: Container[str] = ()) -> Sort:
     """Tells whose things are: every deployment that was ever made here has had a lease of `account`."""
-    return lambda held: belongings.sort(account.tool, held, KNOWN, was_leased=was_leased)
+    return lambda held: belongings.sort(account.tool, held, KNOWN, was_leased=was_leased, envvars=envvars)
 
 
 def a_site(account: AccountClient, deployment: Deployment, **changes: object) -> Site:
@@ -121,6 +122,7 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "preview": preview,
         "project": project,
         "account": account,
+        "place": Account(1, "dev-1", AccountState.LEASED, 0.0, None, own_envvars=()),
         "address": "http://127.0.0.1:1/",
         "settings": load_settings(gitlab_token="none"),
         "serving": None,
@@ -229,7 +231,17 @@ class Service:
             delivery = tx.delivery(due.id)
         assert claim is not None
         self.parts.lifecycle.observe(claim, delivery, seen, self.now, as_of=self.now)
+        self.reads(iid)
         return self.deployment(iid)
+
+    def reads(self, iid: int = GOOD, config: Mapping[str, object] | None = None) -> None:
+        """The repository's own file is read, where that is to be done."""
+        deployment = self.deployment(iid)
+        if deployment.step is Step.READ_FILE:
+            with self.parts.store.write() as tx:
+                claim = tx.claim(Kind.DEPLOYMENT, deployment.id, now=self.now, seconds=60.0)
+            assert claim is not None
+            self.parts.lifecycle.record(claim, deployment, FileRead(config or {}), self.now)
 
     def looks(self, deployment: Deployment) -> Deployment:
         """Time goes on to when the deployment is due, and a worker looks at it."""

@@ -27,12 +27,14 @@ class WebServer(Background):
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.methods: list[str] = []
         closing = self._closing = threading.Event()
-        asked = self.asked
+        asked, methods = self.asked, self.methods
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 asked.append((self.headers.get("Host", ""), self.path))
+                methods.append(self.command)
                 answer = answers.get(self.path, Answer(404))
                 closing.wait(answer.after_seconds)
                 with suppress(OSError):
@@ -41,7 +43,10 @@ class WebServer(Background):
                         self.send_header(name, value)
                     self.send_header("Content-Length", str(len(answer.body)))
                     self.end_headers()
-                    self.wfile.write(answer.body)
+                    if self.command != "HEAD":
+                        self.wfile.write(answer.body)
+
+            do_HEAD = do_POST = do_OPTIONS = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import json
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from orchestrator import outcome as out
 from orchestrator.outcome import CheckResult
+from orchestrator.preview import State, Step
+from orchestrator.records import Project
+from orchestrator.repoconfig import Check
+from orchestrator.repofile import parse
+from orchestrator.repovalues import Bounds
+from tests.worker.scene import a_deployment, a_site
 from tests.worker.servers import Answer, WebServer, talking
-from worker.smoke import check_path
+from worker import smoke
+from worker.smoke import try_check
 
 
 def check(address: str, path: str = "/", expected: int | None = None, *, timeout: float = 3.0) -> CheckResult:
-    return check_path(address, path, expected, timeout=timeout, user_agent="tests (tests@example.org)")
+    wanted = Check.model_construct(path=path, status=() if expected is None else (expected,))
+    return try_check(address, wanted, seconds=timeout, user_agent="tests (tests@example.org)")
 
 
 def redirect(target: str, status: int = 302) -> Answer:
@@ -223,3 +236,143 @@ def test_an_answer_that_comes_drop_by_drop_fails_in_time() -> None:
         started = time.monotonic()
         assert not check(address, timeout=0.2).passed
         assert time.monotonic() - started < 1.0
+
+
+# --- what a repository asks for -----------------------------------------------------------------------
+
+
+def ask(server: WebServer, **asked: object) -> CheckResult:
+    return try_check(server.address, a_check(**asked), seconds=3.0, user_agent="tests (tests@example.org)")
+
+
+def a_check(**asked: object) -> Check:
+    return parse(json.dumps({"checks": [asked]}).encode(), Bounds()).checks[0]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
+def test_a_check_asks_by_its_method(method: str) -> None:
+    with WebServer({"/": Answer()}) as server:
+        result = ask(server, method=method)
+        assert server.methods == [method]
+    assert (result.name, result.passed) == (f"{method} /", True)
+
+
+@pytest.mark.parametrize(("method", "then"), [("GET", "GET"), ("HEAD", "HEAD"), ("POST", "GET")])
+def test_where_a_redirect_leads_to_is_only_looked_at(method: str, then: str) -> None:
+    with WebServer({"/": redirect("/next", 307), "/next": Answer()}) as server:
+        assert ask(server, method=method).passed
+        assert server.methods == [method, then]
+
+
+def test_all_that_a_check_names_has_to_be_so() -> None:
+    body = json.dumps({"state": "ok", "items": [{"n": 3}]}).encode()
+    with WebServer({"/": Answer(201, {"Content-Type": "application/json; charset=utf-8"}, body)}) as server:
+        wanted: dict[str, object] = {
+            "status": [200, 201],
+            "headers": {"content-type": "application/json"},
+            "contains": '"state": "ok"',
+            "regex": '"n": [0-9]',
+            "json": {"$.items[0].n": 3},
+        }
+        assert ask(server, **wanted).passed
+        for key, other in {
+            "status": 200,
+            "headers": {"content-type": "text/html"},
+            "contains": "bad",
+            "regex": "n: [0-9]",
+            "json": {"$.items[0].n": 4},
+        }.items():
+            result = ask(server, **{**wanted, key: other})
+            assert not result.passed, key
+            assert ", expected " in result.message
+
+
+def test_of_a_body_without_end_the_beginning_is_judged() -> None:
+    def speak(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in itertools.count():
+            connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+    with talking(speak) as address:
+        user_agent = "tests (tests@example.org)"
+        assert try_check(address, a_check(contains="xxx"), seconds=30.0, user_agent=user_agent).passed
+        result = try_check(address, a_check(contains="y"), seconds=30.0, user_agent=user_agent)
+    assert result.message.endswith("expected 'y' in the body's first 128 KiB")
+
+
+def test_a_body_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"x" * 10_000_000)
+    with WebServer({"/": Answer(200, {"Content-Encoding": "gzip"}, bomb)}) as server:
+        assert not ask(server, contains="xxx").passed
+
+
+# --- the checks of one deployment ---------------------------------------------------------------------
+
+
+def a_round(server: WebServer, config: Mapping[str, object] | None, **changes: Any) -> out.ChecksDone:
+    """One round of the checks, `before` being what the round before it brought."""
+    before = changes.pop("before", ())
+    deployment = a_deployment(state=State.CHECKING, step=Step.CHECK, config=config, checks=before)
+    site = a_site(NO_ACCOUNT, deployment, address=server.address, **changes)
+    done = smoke.check(site)
+    assert isinstance(done, out.ChecksDone)
+    return done
+
+
+class _NoLog:
+    """An account whose job has said nothing."""
+
+    def job_log(self, name: str, *, lines: int) -> list[str]:
+        return []
+
+
+NO_ACCOUNT: Any = _NoLog()
+
+
+def test_the_checks_of_the_repository_take_the_place_of_those_of_the_project() -> None:
+    project = Project(1, 77, "group/tool", "", "", (), (("/of-the-project", 200),), 0.0)
+    with WebServer({"/": Answer(), "/mine": Answer()}) as server:
+        done = a_round(server, {"checks": [{"path": "/mine"}, {}]}, project=project)
+        assert [result.name for result in done.results] == ["GET /mine", "GET /"]
+        assert [result.name for result in a_round(server, {}, project=project).results] == [
+            "GET /of-the-project"
+        ]
+
+
+def test_a_check_of_a_project_may_have_a_path_that_no_repository_may_ask_for() -> None:
+    path = "/" + "x" * 600
+    project = Project(1, 77, "group/tool", "", "", (), ((path, None),), 0.0)
+    with WebServer({path: Answer()}) as server:
+        assert a_round(server, None, project=project).results[0].passed
+
+
+def test_a_check_has_as_many_tries_as_it_asks_for() -> None:
+    config = {"checks": [{"path": "/bad", "retries": 2, "status": 200}, {"path": "/good", "retries": 0}]}
+    results: tuple[CheckResult, ...] = ()
+    tries = []
+    with WebServer({"/good": Answer()}) as server:
+        for _ in range(3):
+            results = a_round(server, config, before=results).results
+            tries.append((results[0].tries, results[0].is_last))
+    assert tries == [(1, False), (2, False), (3, True)]
+    assert results[1].passed
+
+
+def test_without_a_number_of_tries_none_is_the_last() -> None:
+    with WebServer({}) as server:
+        (result,) = a_round(server, {"checks": [{"status": 200}]}, before=()).results
+    assert not result.is_last
+
+
+def test_a_check_takes_its_own_time() -> None:
+    with WebServer({"/": Answer(after_seconds=30.0)}) as server:
+        (result,) = a_round(server, {"checks": [{"seconds": 0.2}]}).results
+    assert result.message == "no answer within 0.2 seconds"
+
+
+def test_a_round_has_an_end_however_many_checks_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "_ROUND_SECONDS", 0.3)
+    with WebServer({"/": Answer(after_seconds=30.0)}) as server:
+        done = a_round(server, {"checks": [{"seconds": 30}] * 20})
+    assert len(done.results) == 20
+    assert not any(result.passed for result in done.results)

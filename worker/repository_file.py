@@ -1,0 +1,84 @@
+"""Reading the repository's own file at the commit, and whether by its filters the merge request applies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator import filters
+from orchestrator import outcome as out
+from orchestrator.gitlab import GitLab, Missing
+from orchestrator.located import MOST_BYTES
+from orchestrator.outcome import Failure, Outcome, Refusal
+from orchestrator.preview import ASKED_FOR, Deployment
+from orchestrator.records import Preview, Project
+from orchestrator.repoconfig import FILE_NAME, RepoConfig
+from orchestrator.repofile import WrongFile, parse
+from orchestrator.repovalues import Bounds
+
+#: With more changed files than this, filters of paths hold nothing back.
+_MOST_PATHS = 2000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read for which deployment."""
+
+    gitlab: GitLab
+    project: Project
+    preview: Preview
+    deployment: Deployment
+    bounds: Bounds
+
+
+def read(reading: Reading) -> Outcome:
+    """What the file asks for. Raises :class:`GitLabError` when GitLab cannot tell."""
+    content = _content(reading)
+    if content is None:
+        return out.FileRead({})
+    try:
+        config = parse(content, reading.bounds)
+    except WrongFile as error:
+        return out.StageFailed(_is_wrong(error))
+    refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
+    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
+
+
+def _content(reading: Reading) -> bytes | None:
+    """The file at the commit, from the project that it was pushed to; None when there is none.
+
+    The target project has the commits of its merge requests, too, whoever may read the other one.
+    """
+    target = reading.project.gitlab_id
+    source = None
+    if not reading.preview.is_from_project:
+        source = reading.gitlab.merge_request(target, reading.preview.iid).source_project_id
+    for project_id in dict.fromkeys([source or target, target]):
+        try:
+            sha = reading.deployment.sha
+            # One byte more than is taken, so that a longer file is noticed.
+            return reading.gitlab.file(project_id, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
+        except Missing:
+            continue
+    return None
+
+
+def _refusal(reading: Reading, config: RepoConfig) -> Refusal | None:
+    if config.filters == RepoConfig().filters:
+        return None
+    target, iid = reading.project.gitlab_id, reading.preview.iid
+    seen = reading.gitlab.merge_request(target, iid)
+    needs_paths = filters.asks_for_paths(config.filters)
+    paths = reading.gitlab.changed_paths(target, iid, most=_MOST_PATHS) if needs_paths else None
+    why = filters.why_not(config.filters, seen, paths)
+    return Refusal(why, filters.facts(seen)) if why else None
+
+
+def _is_wrong(error: WrongFile) -> Failure:
+    first, *others = error.problems
+    more = f" (and {len(others)} more)" if others else ""
+    return Failure(
+        stage="configuration",
+        summary=f"{FILE_NAME}, {first}{more}",
+        remedy="Mend the file and push again; before that, `toolforge-preview config check` tells.",
+        excerpt="\n".join(str(problem) for problem in error.problems) if others else "",
+    )
