@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from orchestrator import filters, history, pool, preview, progress, quiet, scheduler
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.lifetime import live_seconds, may_not_give_way
 from orchestrator.merge_request import MergeRequest, Verb, is_bot
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
@@ -19,7 +20,6 @@ from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
 from orchestrator.repoconfig import restored
 from orchestrator.report import instant, size
-from orchestrator.repovalues import seconds_of
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
 
@@ -186,7 +186,7 @@ class Change:
         live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
         if present.keep_until is None or present.expires_at is None or live is None:
             raise BadInput(f"!{present.iid} is not kept.")
-        usual = max(live.since + self._live_seconds(live), self._now)
+        usual = max(live.since + live_seconds(live, self._policy.live_seconds), self._now)
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
@@ -298,21 +298,11 @@ class Change:
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
-        expires_at = max(self._now + self._live_seconds(live), kept_until)
+        expires_at = max(self._now + live_seconds(live, self._policy.live_seconds), kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
             self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
-
-    def _live_seconds(self, live: Deployment) -> float:
-        """How long it stays up, by the repository's own file or else by the operators."""
-        longest = restored(live.config).life.max
-        return self._policy.live_seconds if longest is None else seconds_of(longest)
-
-    def _is_young(self, live: Deployment) -> bool:
-        """True while the repository's own file keeps it from giving way."""
-        shortest = restored(live.config).life.min
-        return shortest is not None and self._now < live.since + seconds_of(shortest)
 
     def _lose_account(self, current: Deployment, reason: str) -> None:
         """All that the preview has on this account is out of reach: put the account away, start anew."""
@@ -452,7 +442,7 @@ class Change:
             frozen=switches.is_frozen,
             paused=switches.paused_projects,
             kept={kept.id for kept in self._tx.kept(self._now)}
-            | {d.preview_id for d, _ in going if d.state is State.LIVE and d.config and self._is_young(d)},
+            | {d.preview_id for d, _ in going if may_not_give_way(d, self._now)},
         )
         decisions = scheduler.plan(snapshot, limits, self._now)
         if decisions:
