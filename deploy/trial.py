@@ -82,6 +82,8 @@ def _tell(view: PreviewView, console: Console) -> None:
         console.print(
             f"{'passed' if check.passed else 'failed'}: {check.name}: {check.message}", markup=False
         )
+    if newest.refusal:
+        console.print(f"Does not apply here: {plain(newest.refusal.why)}", markup=False)
     if newest.failure:
         console.print(f"Failed at {newest.failure.stage}: {plain(newest.failure.summary)}", markup=False)
         console.print(plain(newest.failure.excerpt), markup=False)

@@ -12,6 +12,7 @@ from orchestrator import filters, history, planning, pool, preview, progress, qu
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
+from orchestrator.lifetime import live_seconds
 from orchestrator.merge_request import Command, MergeRequest, Verb, is_bot
 from orchestrator.outcome import Refusal
 from orchestrator.policy import Policy
@@ -19,9 +20,7 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import Scene
 from orchestrator.records import Claim, Delivery, Due, Kind, Preview, Project
-from orchestrator.repoconfig import restored
 from orchestrator.report import instant, size
-from orchestrator.repovalues import seconds_of
 from orchestrator.rules import Rules
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
@@ -218,7 +217,7 @@ class Change(Journal):
         live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
         if present.keep_until is None or present.expires_at is None or live is None:
             raise BadInput(f"!{present.iid} is not kept.")
-        usual = max(live.since + self._live_seconds(live), self._now)
+        usual = max(live.since + live_seconds(live, self._policy.live_seconds), self._now)
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
@@ -322,16 +321,11 @@ class Change(Journal):
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
-        expires_at = max(self._now + self._live_seconds(live), kept_until)
+        expires_at = max(self._now + live_seconds(live, self._policy.live_seconds), kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)
             self.put_deployment(predecessor, replaced, why=f"replaced by deployment {live.id}")
-
-    def _live_seconds(self, live: Deployment) -> float:
-        """How long it stays up, by the repository's own file or else by the operators."""
-        longest = restored(live.config).life.max
-        return self._policy.live_seconds if longest is None else seconds_of(longest)
 
     def _lose_account(self, current: Deployment, reason: str) -> None:
         """All that the preview has on this account is out of reach: put the account away, start anew."""

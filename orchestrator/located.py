@@ -71,6 +71,9 @@ def read(content: bytes) -> Document:
         raise Unreadable(f"no YAML: {_words(error)}", _place(error.problem_mark)) from None
     except yaml.YAMLError:
         raise Unreadable("no YAML: expected printable characters only") from None
+    except (ValueError, OverflowError):
+        # PyYAML makes characters and versions of any number.
+        raise Unreadable("no YAML: a number after \\U or %YAML is too large") from None
     walk = _Walk(loader)
     return Document(walk.value(root, ()) if root is not None else {}, walk.values, walk.keys)
 

@@ -16,10 +16,9 @@ from sqlalchemy import Connection, Row, Select, bindparam, false, func, or_, sel
 
 from orchestrator import statements as sql
 from orchestrator import tables as t
+from orchestrator.lifetime import young_until
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import PENDING, Deployment, State, Step
-from orchestrator.repoconfig import restored
-from orchestrator.repovalues import seconds_of
 from orchestrator.rows import account_from, deployment_from
 
 #: So many rows are asked for by their ids in one statement.
@@ -157,16 +156,8 @@ class Going:
     def kept_until(self, now: float) -> float | None:
         """Until when its preview does not give way to others; None when it may give way now."""
         is_kept = (self.expires_at or 0.0) > now and (self.keep_until or 0.0) > now
-        until = max(self.keep_until or 0.0 if is_kept else 0.0, self._young_until)
+        until = max(self.keep_until or 0.0 if is_kept else 0.0, young_until(self.deployment))
         return until if until > now else None
-
-    @property
-    def _young_until(self) -> float:
-        """The end of the minimum that the repository's own file asks for."""
-        if self.deployment.state is not State.LIVE or not self.deployment.config:
-            return 0.0
-        shortest = restored(self.deployment.config).life.min
-        return 0.0 if shortest is None else self.deployment.since + seconds_of(shortest)
 
 
 class Stock:

@@ -164,6 +164,14 @@ def roll_back(site: Site) -> Outcome:
     return out.RolledBack()
 
 
+def restore_envvars(site: Site) -> None:
+    """Give the good deployment, whose job may be restarted any time, back what a candidate had instead."""
+    is_changed = site.deployment.had_candidate and bool(site.place.our_envvars)
+    if is_changed and site.serving is not None and not site.address_busy:
+        good = restored(site.serving.config)
+        set_envvars(site.account, site.place, site.address, good, site.guard)
+
+
 def remove_jobs(site: Site) -> None:
     """Delete the candidate, and the published job when it is this deployment's and nobody else's."""
     entered = site.deployment.entered or {}

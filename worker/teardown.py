@@ -18,6 +18,7 @@ def tidy(site: Site) -> Outcome:
     if site.deployment.holds_build_slot and build.stop(site):
         return out.TidyGoesOn()
     deploy.remove_jobs(site)
+    deploy.restore_envvars(site)
     return out.Tidied()
 
 

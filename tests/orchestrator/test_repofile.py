@@ -169,6 +169,7 @@ MISTAKES = {
     "1: b": "line 1, column 1: expected a text as key; put it in quotes",
     'command: "a\\0b"': "line 1, column 10: command: expected text without NUL and half characters",
     'command: "\\ud800"': "line 1, column 10: command: expected text without NUL and half characters",
+    'command: "\\U00110000"': "line 1, column 1: no YAML: a number after \\U or %YAML is too large",
     "command: \x01": "line 1, column 1: no YAML: expected printable characters only",
     "a: 1\n---\nb: 2": (
         "line 2, column 1: no YAML: expected a single document in the stream, but found another document"
@@ -259,6 +260,17 @@ def test_any_file_is_good_or_told_what_is_wrong(content: bytes) -> None:
     else:
         assert config
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", "".join(map(str, config)))
+
+
+_YAML = st.text(st.sampled_from("\n\t :-[]{},\"'\\&*!|>%@`#?=.~09axU"), max_size=6)
+
+
+@given(st.sampled_from(EXAMPLES), st.lists(st.tuples(st.integers(0, 1000), _YAML), max_size=4))
+def test_any_slip_in_a_good_file_is_told_or_harmless(text: str, slips: list[tuple[int, str]]) -> None:
+    for at, slip in slips:
+        text = text[:at] + slip + text[at + 1 :]
+    config = read(text.encode())
+    assert config if isinstance(config, tuple) else restored(config.stored()) == config
 
 
 _values = st.recursive(

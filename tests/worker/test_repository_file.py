@@ -243,6 +243,24 @@ def test_with_the_good_image_its_envvars_and_limits_come_back(
     assert set(envvars(workshop)) == {"CACHE_SIZE", "FLASK_ENV", ADDRESS_ENVVAR}
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_candidate_that_is_taken_away_leaves_the_good_one_its_envvars(
+    workshop: Workshop, account: AccountClient, is_busy: bool
+) -> None:
+    place = lent("CACHE_SIZE", "FLASK_ENV", "OTHER_ONE")
+    good, bad = built(account, CONFIG), built(account, {"run": {"envvars": {"OTHER_ONE": "x"}}})
+    deploy.publish(a_site(account, good, place=place))
+    bad = replace(bad, had_candidate=True)
+    deploy.start_candidate(a_site(account, bad, place=place, serving=good))
+    assert set(envvars(workshop)) == {"OTHER_ONE", ADDRESS_ENVVAR}
+    failed = replace(bad, state=State.FAILED, step=Step.TIDY)
+    site = a_site(account, failed, place=place, serving=good, address_busy=is_busy)
+    assert teardown.tidy(site) == out.Tidied()
+    # Where a newer one is tried at the address, it has set its own.
+    expected = {"OTHER_ONE"} if is_busy else {"CACHE_SIZE", "FLASK_ENV"}
+    assert set(envvars(workshop)) == {*expected, ADDRESS_ENVVAR}
+
+
 def test_what_operators_have_set_is_not_overwritten(workshop: Workshop, account: AccountClient) -> None:
     account.set_envvar("CACHE_SIZE", "of the operators")
     place = lent("CACHE_SIZE", "FLASK_ENV", own=("CACHE_SIZE",))
