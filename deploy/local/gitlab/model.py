@@ -178,12 +178,15 @@ class Issue:
 
 @dataclass(slots=True)
 class Note:
+    """`system`: written by GitLab itself; `event`: only shown among the notes, the API does not list it."""
+
     id: int
     project_id: int
     merge_request_id: int
     author_id: int
     body: str
     system: bool = False
+    event: bool = False
     created_at: str = field(default_factory=now)
     updated_at: str = field(default_factory=now)
 
@@ -278,7 +281,6 @@ class Hook:
     id: int
     project_id: int
     url: str
-    uuid: str
     token: str = ""
     signing_token: str = ""
     name: str = ""
@@ -292,7 +294,6 @@ class Hook:
     enable_ssl_verification: bool = True
     failures: int = 0
     disabled_until: float | None = None
-    disabled: bool = False
     created_at: str = field(default_factory=now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy.local.gitlab import present, present_mr
+from deploy.local.gitlab import present_mr
 from deploy.local.gitlab.model import CommitStatus, Deployment, Environment, MergeRequest, Project
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ async def project(lab: Lab, found: Project) -> dict[str, Any]:
             for item in lab.store.merge_requests.by("project_id", found.id)[::-1]
         ],
         "environments": [(item, _newest(lab, item)) for item in environments[::-1]],
-        "hooks": [(hook, present.alert_status(hook)) for hook in lab.store.hooks.by("project_id", found.id)],
+        "hooks": [
+            (hook, lab.webhooks.alert_status(hook)) for hook in lab.store.hooks.by("project_id", found.id)
+        ],
         "deliveries": lab.store.deliveries.by("project_id", found.id)[: -DELIVERIES_SHOWN - 1 : -1],
         "icons": ICONS,
     }

@@ -36,7 +36,6 @@ from deploy.local.gitlab.api.errors import (
 from deploy.local.gitlab.api.routes import Operation, routes
 from deploy.local.gitlab.git import GitError
 from deploy.local.gitlab.model import now
-from deploy.local.gitlab.webhooks import event_uuid
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
@@ -62,7 +61,6 @@ class Rest:
         """One request, from its raw path to the answer; GitLab's errors become their JSON bodies."""
         raw_path = request.rel_url.raw_path.removeprefix(PREFIX)
         found = routes.find(request.method, raw_path)
-        event_uuid.set(request.headers.get("X-Gitlab-Event-UUID", ""))
         if isinstance(found, str):
             text = "404 Not Found" if found == "404" else "405 Not Allowed"
             return _json({"error": text}, int(found))
