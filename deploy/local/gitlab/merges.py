@@ -6,6 +6,7 @@ Every change is told to webhooks and leaves GitLab's system note. Refs `refs/mer
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from deploy.local.gitlab import payloads
@@ -228,15 +229,23 @@ class Merges:
         merge_request.merged_by_id, merge_request.merged_at = actor.id, now()
         await self._new_state(merge_request, actor, "merge", "merged", "opened")
 
-    def head_pipeline(self, merge_request: MergeRequest) -> Pipeline | None:
-        """The newest pipeline of the head commit, in the source project or the target."""
-        projects = {merge_request.project_id, merge_request.source_project_id}
+    def pipelines(self, merge_request: MergeRequest, shas: Iterable[str]) -> list[Pipeline]:
+        """Those that GitLab shows with a merge request, at these of its commits: its own ones, then those of
+        the source branch in the source project, newest first (`Ci::PipelinesForMergeRequestFinder`).
+        """
+        own = (merge_request.project_id, f"refs/merge-requests/{merge_request.iid}/head")
+        branch = (merge_request.source_project_id, merge_request.source_branch)
         found = [
             item
-            for item in self._lab.store.pipelines.by("sha", merge_request.sha)
-            if item.project_id in projects
+            for sha in dict.fromkeys(shas)
+            for item in self._lab.store.pipelines.by("sha", sha)
+            if (item.project_id, item.ref) in (own, branch)
         ]
-        return found[-1] if found else None
+        return sorted(found, key=lambda item: ((item.project_id, item.ref) != own, -item.id))
+
+    def head_pipeline(self, merge_request: MergeRequest) -> Pipeline | None:
+        """The pipeline of the head commit, as the merge request shows it."""
+        return next(iter(self.pipelines(merge_request, [merge_request.sha])), None)
 
     def pipeline_state(self, pipeline: Pipeline) -> str:
         """What a pipeline's newest statuses add up to."""

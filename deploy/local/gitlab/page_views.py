@@ -77,14 +77,12 @@ def _state(lab: Lab, merge_request: MergeRequest) -> str:
 
 
 def statuses(lab: Lab, merge_request: MergeRequest) -> list[CommitStatus]:
-    """The newest statuses of the head commit, in the target project and the source's."""
-    projects = dict.fromkeys((merge_request.project_id, merge_request.source_project_id))
-    return [
-        item
-        for project_id in projects
-        for item in lab.store.statuses.by("commit", f"{project_id}:{merge_request.sha}")
-        if not item.retried
-    ]
+    """The newest statuses in the pipeline that GitLab shows for the head commit."""
+    pipeline = lab.merges.head_pipeline(merge_request)
+    if pipeline is None:
+        return []
+    found = lab.store.statuses.by("commit", f"{pipeline.project_id}:{pipeline.sha}")
+    return [item for item in found if item.pipeline_id == pipeline.id and not item.retried]
 
 
 def view_app(lab: Lab, merge_request: MergeRequest) -> list[tuple[Environment, Deployment]]:

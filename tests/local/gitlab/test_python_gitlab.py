@@ -152,7 +152,7 @@ def test_a_fork_is_a_project_of_its_own(
     assert read.sha == foreign.sha
     commit = project.commits.get(foreign.sha)
     with pytest.raises(GitlabCreateError) as error:
-        commit.statuses.create({"state": "pending", "name": "python-gitlab", "ref": "from-outside"})
+        commit.statuses.create({"state": "pending", "name": "python-gitlab"})
     assert error.value.response_code == 404
 
 
