@@ -12,6 +12,7 @@ from multidict import MultiMapping
 from deploy.local.gitlab import auth
 from deploy.local.gitlab.answers import answer
 from deploy.local.gitlab.api import (
+    commits,
     deployments,
     environments,
     hooks,
@@ -44,7 +45,7 @@ PREFIX = "/api/v4"
 RATE_LIMIT = 2000
 #: Modules whose import puts their operations into the table.
 RESOURCES = (
-    *(deployments, environments, hooks, issues, members, merge_requests),
+    *(commits, deployments, environments, hooks, issues, members, merge_requests),
     *(notes, projects, repository, statuses, users),
 )
 
