@@ -24,6 +24,15 @@ class AccessLevel(IntEnum):
     OWNER = 50
 
 
+#: In any case, at the start of a title (GitLab, "Draft merge requests").
+DRAFT_PREFIXES = ("draft:", "[draft]", "(draft)")
+
+
+def is_draft(title: str) -> bool:
+    """Whether a title says that the merge request is a draft."""
+    return title.lower().startswith(DRAFT_PREFIXES)
+
+
 def now() -> str:
     """The present moment as the API prints it."""
     return as_text(datetime.now(UTC))
@@ -157,8 +166,8 @@ class MergeRequest:
 
     @property
     def draft(self) -> bool:
-        """Whether the title says so (GitLab: `Draft:`, `[Draft]`, `(Draft)`, in any case)."""
-        return self.title.lower().startswith(("draft:", "[draft]", "(draft)"))
+        """Whether the title says so."""
+        return is_draft(self.title)
 
 
 @dataclass(slots=True)

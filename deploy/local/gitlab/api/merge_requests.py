@@ -311,7 +311,9 @@ async def _approval(call: Call, given: bool) -> dict[str, Any]:
     else:
         approvers.remove(call.user.id)
     call.lab.merges.touch(merge_request)
-    await call.lab.merges.tell(merge_request, call.user, "approved" if given else "unapproved")
+    action = "approved" if given else "unapproved"
+    call.lab.merges.system_note(merge_request, call.user, f"{action} this merge request")
+    await call.lab.merges.tell(merge_request, call.user, action)
     return {
         "id": merge_request.id,
         "iid": merge_request.iid,
