@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.local.gitlab.faults import Faults
 from deploy.local.gitlab.git import Git
+from deploy.local.gitlab.limits import PerMinute
 from deploy.local.gitlab.merges import Merges
 from deploy.local.gitlab.model import Group, Project, User
 from deploy.local.gitlab.store import Store, Table
@@ -21,12 +22,17 @@ class Settings:
     """What an administrator of GitLab can set. Times in seconds.
 
     `webhook_auto_disable` is off on some self-managed instances; the first pause is a minute on GitLab.
+    `webhook_signing` is off where GitLab is too old to sign its deliveries (before the feature flag
+    `webhook_signing_token`): a signing token is then taken and ignored. `hook_tests_per_minute` is for each
+    project and user (GitLab: `web_hook_test` and `web_hook_event_resend`, five a minute each).
     """
 
     webhook_timeout_seconds: float = 10.0
     webhook_auto_disable: bool = True
     webhook_pause_seconds: float = 60.0
     webhook_max_pause_seconds: float = 86400.0
+    webhook_signing: bool = True
+    hook_tests_per_minute: int = 5
     deliveries_kept_per_hook: int = 1000
     git_timeout_seconds: float = 600.0
 
@@ -40,6 +46,7 @@ class Lab:
         self.url = ""
         self.settings = Settings()
         self.faults = Faults()
+        self.limits = PerMinute()
         self.store = Store(state / "gitlab.sqlite3")
         self.git = Git(state / "repositories")
         self.webhooks = Webhooks(self)

@@ -1,21 +1,20 @@
 """Markdown as GitLab shows it: a safe part of HTML, and nothing that reaches out.
 
-The text is turned into HTML by markdown-it and then taken apart and written anew with only the tags and
-attributes below, so that what a browser gets is well-formed whatever was put in. Comments vanish, images
-become links.
+markdown-it makes HTML of the text, nh3 leaves only the harmless part of that, and then, as in GitLab, the
+references are found in what is left (:mod:`deploy.local.gitlab.references`). Comments vanish. Images become
+links: no page here loads anything from elsewhere.
 """
 
 from __future__ import annotations
 
 import re
-from html import escape
-from html.parser import HTMLParser
 
+import nh3
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-from deploy.local.gitlab.emoji import with_emoji
+from deploy.local.gitlab.references import NOBODY, Known, resolve
 
-_VOID = frozenset({"br", "hr"})
 _TAGS = frozenset(
     {
         *("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em"),
@@ -23,95 +22,76 @@ _TAGS = frozenset(
         *("sup", "sub", "kbd", "ins", "mark", "b", "i", "br", "hr"),
     }
 )
-_SILENT = frozenset({"script", "style", "template", "iframe", "object", "textarea", "title", "noscript"})
-_ADDRESS = re.compile(r"(https?://|mailto:|/|#|\./|[\w-]+[/.?#])", re.IGNORECASE)
-_PARSER = MarkdownIt("commonmark", {"html": True, "breaks": False}).enable(["table", "strikethrough"])
+#: Whose content goes with them.
+_SILENT = frozenset(
+    {"script", "style", "template", "iframe", "object", "textarea", "title", "noscript", "svg"}
+)
+_ATTRIBUTES = {
+    "a": {"href", "title"},
+    "code": {"class"},
+    "details": {"open"},
+    "ol": {"start"},
+    "td": {"align"},
+    "th": {"align"},
+}
+_VALUES = {
+    "class": re.compile(r"language-[\w+#-]+"),
+    "start": re.compile(r"\d{1,9}"),
+    "align": re.compile(r"left|center|right"),
+}
 
 
-_BOX = re.compile(r"^\[([ xX])\] ")
+def render(text: str, known: Known = NOBODY) -> str:
+    """HTML of a Markdown text that is safe to put into a page; `known`: what can be referred to."""
+    html = _PARSER.renderer.render(_prepared(_PARSER.parse(text)), _PARSER.options, {})
+    return resolve(_sanitized(str(html)), known)
 
 
-def _ticked(text: str) -> str:
-    """`[x]` at the start of a line of a list is a box."""
-    return _BOX.sub(lambda match: "☐ " if match.group(1) == " " else "☑ ", text)
+def _sanitized(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags=set(_TAGS),
+        clean_content_tags=set(_SILENT),
+        attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
+        attribute_filter=_attribute,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="nofollow noreferrer noopener",
+    )
 
 
-def render(text: str) -> str:
-    """HTML of a Markdown text that is safe to put into a page."""
-    sanitizer = _Sanitizer()
-    sanitizer.feed(_PARSER.render(text))
-    sanitizer.close()
-    return sanitizer.result()
+def _attribute(_tag: str, name: str, value: str) -> str | None:
+    allowed = _VALUES.get(name)
+    return value if allowed is None or allowed.fullmatch(value) else None
 
 
-class _Sanitizer(HTMLParser):
-    """Copies what is allowed; closes what was left open, leaves out closings of nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._out: list[str] = []
-        self._open: list[str] = []
-        self._silent: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _SILENT:
-            self._silent.append(tag)
-        if self._silent:
-            return
-        given = {name: value or "" for name, value in attrs}
-        if tag == "img":
-            label = given.get("alt") or "image"
-            self._out.append(f"<a{_link(given.get('src', ''))}>{escape(label)}</a>")
-        elif tag in _TAGS:
-            self._out.append(f"<{tag}{_attributes(tag, given)}>")
-            if tag not in _VOID:
-                self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag in _SILENT:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._silent:
-            if tag == self._silent[-1]:
-                self._silent.pop()
-            return
-        if tag not in self._open:
-            return
-        while True:
-            closing = self._open.pop()
-            self._out.append(f"</{closing}>")
-            if closing == tag:
-                return
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            inside_code = "code" in self._open or "pre" in self._open
-            self._out.append(escape(data if inside_code else with_emoji(_ticked(data))))
-
-    def result(self) -> str:
-        """The finished HTML."""
-        return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
+def _prepared(tokens: list[Token]) -> list[Token]:
+    """What the parser made of a text, fit for a page that allows neither foreign images nor styles."""
+    for token in tokens:
+        if token.children is not None:
+            token.children = [part for child in token.children for part in _without_image(child)]
+        elif token.type in ("th_open", "td_open"):
+            side = re.search(r"left|center|right", str(token.attrs.pop("style", "")))
+            if side:
+                token.attrSet("align", side.group())
+    return tokens
 
 
-def _link(address: str) -> str:
-    address = address.strip()
-    if not _ADDRESS.match(address):
-        return ""
-    return f' href="{escape(address)}" rel="nofollow noreferrer noopener"'
+def _without_image(token: Token) -> list[Token]:
+    """An image as a link with its description, anything else as it is."""
+    if token.type != "image":
+        return [token]
+    link = Token("link_open", "a", 1, attrs={"href": token.attrs.get("src", "")})
+    label = Token("text", "", 0, content=token.content or "image")
+    return [link, label, Token("link_close", "a", -1)]
 
 
-def _attributes(tag: str, given: dict[str, str]) -> str:
-    if tag == "a":
-        return _link(given.get("href", ""))
-    if tag == "details" and "open" in given:
-        return " open"
-    if tag == "ol" and given.get("start", "").isdecimal():
-        return f' start="{given["start"]}"'
-    if tag == "code" and re.fullmatch(r"language-[\w+#-]+", given.get("class", "")):
-        return f' class="{given["class"]}"'
-    if tag in ("td", "th"):
-        side = re.search(r"left|center|right", given.get("style", "") + given.get("align", ""))
-        return f' class="{side.group()}"' if side else ""
-    return ""
+def _make_parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": True, "linkify": True})
+    parser.enable(["table", "strikethrough", "linkify"])
+    assert parser.linkify is not None
+    # As GitLab does: only what is written with its scheme.
+    parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
+    return parser
+
+
+_PARSER = _make_parser()

@@ -6,13 +6,16 @@ Every change is told to webhooks and leaves GitLab's system note. Refs `refs/mer
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from deploy.local.gitlab import payloads
+from deploy.local.gitlab import payloads, system_notes
 from deploy.local.gitlab.model import MergeRequest, Note, Pipeline, Project, User, now
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
+
+COMMITS_NOTED = 100
 
 
 class Merges:
@@ -67,6 +70,7 @@ class Merges:
         store, git = self._lab.store, self._lab.git
         target = store.projects[merge_request.project_id]
         source = store.projects[merge_request.source_project_id]
+        base_before = merge_request.base_sha
         async with self._lab.lock(target.id):
             # Of two pushes in a row, the first to get here takes the newest tip, the other finds it done.
             sha, old = await git.branch(source.id, merge_request.source_branch), merge_request.sha
@@ -79,23 +83,38 @@ class Merges:
             merge_request.merge_status = "unchecked"
         before = merge_request.updated_at
         self.touch(merge_request)
-        self.system_note(merge_request, actor, f"added commits\n\n{old[:8]}...{sha[:8]}")
+        await self._note_commits(merge_request, actor, base_before, old)
         changes = {"updated_at": {"previous": before, "current": merge_request.updated_at}}
         await self.tell(merge_request, actor, "update", oldrev=old, changes=changes)
+
+    async def _note_commits(self, merge_request: MergeRequest, actor: User, base: str, old: str) -> None:
+        """Note down the commits that were not there when `base` and `old` were base and head."""
+        git, project = self._lab.git, self._lab.store.projects[merge_request.project_id]
+        before = set(await git.log(project.id, old, base, COMMITS_NOTED))
+        after = await git.log(project.id, merge_request.sha, merge_request.base_sha, COMMITS_NOTED)
+        added = [await git.commit(project.id, sha) for sha in reversed(after) if sha not in before]
+        path = f"/{project.full_path}/-/merge_requests/{merge_request.iid}/diffs?start_sha={old}"
+        listed = [(commit.sha, commit.title) for commit in added if commit]
+        self.system_note(merge_request, actor, system_notes.added_commits(listed, path))
 
     def touch(self, merge_request: MergeRequest) -> None:
         """Remember that it was changed just now."""
         merge_request.updated_at = now()
         self._lab.store.merge_requests.save(merge_request)
 
-    def system_note(self, merge_request: MergeRequest, actor: User, text: str) -> Note:
-        """The small grey line that GitLab writes itself; webhooks do not hear of it."""
+    def system_note(
+        self, merge_request: MergeRequest, actor: User, text: str, *, event: bool = False
+    ) -> Note:
+        """The small grey line that GitLab writes itself; webhooks do not hear of it, of an event not even the
+        notes of the API.
+        """
         return self._lab.store.notes.insert(
             project_id=merge_request.project_id,
             merge_request_id=merge_request.id,
             author_id=actor.id,
             body=text,
             system=True,
+            event=event,
         )
 
     async def tell(self, merge_request: MergeRequest, actor: User, action: str, **more: Any) -> None:
@@ -117,6 +136,9 @@ class Merges:
                 changes[name] = {"previous": previous, "current": value}
         if not changes:
             return
+        for name, change in changes.items():
+            for text in system_notes.changed(name, change["previous"], change["current"]):
+                self.system_note(merge_request, actor, text, event=name in system_notes.EVENTS)
         if "labels" in changes:
             changes["labels"] = {
                 key: [payloads.label(self._lab, project, title) for title in titles]
@@ -129,7 +151,6 @@ class Merges:
         previous = merge_request.updated_at
         self.touch(merge_request)
         changes["updated_at"] = {"previous": previous, "current": merge_request.updated_at}
-        self.system_note(merge_request, actor, f"changed {', '.join(fields)}")
         await self.tell(merge_request, actor, "update", changes=changes)
 
     async def _retarget(self, merge_request: MergeRequest) -> None:
@@ -170,7 +191,7 @@ class Merges:
     ) -> None:
         before = merge_request.updated_at
         self.touch(merge_request)
-        self.system_note(merge_request, actor, text)
+        self.system_note(merge_request, actor, text, event=True)
         numbers = {"opened": 1, "closed": 2, "merged": 3}
         changes = {
             "state_id": {"previous": numbers[previous], "current": numbers[merge_request.state]},
@@ -228,15 +249,23 @@ class Merges:
         merge_request.merged_by_id, merge_request.merged_at = actor.id, now()
         await self._new_state(merge_request, actor, "merge", "merged", "opened")
 
-    def head_pipeline(self, merge_request: MergeRequest) -> Pipeline | None:
-        """The newest pipeline of the head commit, in the source project or the target."""
-        projects = {merge_request.project_id, merge_request.source_project_id}
+    def pipelines(self, merge_request: MergeRequest, shas: Iterable[str]) -> list[Pipeline]:
+        """Those that GitLab shows with a merge request, at these of its commits: its own ones, then those of
+        the source branch in the source project, newest first (`Ci::PipelinesForMergeRequestFinder`).
+        """
+        own = (merge_request.project_id, f"refs/merge-requests/{merge_request.iid}/head")
+        branch = (merge_request.source_project_id, merge_request.source_branch)
         found = [
             item
-            for item in self._lab.store.pipelines.by("sha", merge_request.sha)
-            if item.project_id in projects
+            for sha in dict.fromkeys(shas)
+            for item in self._lab.store.pipelines.by("sha", sha)
+            if (item.project_id, item.ref) in (own, branch)
         ]
-        return found[-1] if found else None
+        return sorted(found, key=lambda item: ((item.project_id, item.ref) != own, -item.id))
+
+    def head_pipeline(self, merge_request: MergeRequest) -> Pipeline | None:
+        """The pipeline of the head commit, as the merge request shows it."""
+        return next(iter(self.pipelines(merge_request, [merge_request.sha])), None)
 
     def pipeline_state(self, pipeline: Pipeline) -> str:
         """What a pipeline's newest statuses add up to."""

@@ -24,6 +24,15 @@ class AccessLevel(IntEnum):
     OWNER = 50
 
 
+#: In any case, at the start of a title (GitLab, "Draft merge requests").
+DRAFT_PREFIXES = ("draft:", "[draft]", "(draft)")
+
+
+def is_draft(title: str) -> bool:
+    """Whether a title says that the merge request is a draft."""
+    return title.lower().startswith(DRAFT_PREFIXES)
+
+
 def now() -> str:
     """The present moment as the API prints it."""
     return as_text(datetime.now(UTC))
@@ -157,8 +166,8 @@ class MergeRequest:
 
     @property
     def draft(self) -> bool:
-        """Whether the title says so (GitLab: `Draft:`, `[Draft]`, `(Draft)`, in any case)."""
-        return self.title.lower().startswith(("draft:", "[draft]", "(draft)"))
+        """Whether the title says so."""
+        return is_draft(self.title)
 
 
 @dataclass(slots=True)
@@ -178,12 +187,15 @@ class Issue:
 
 @dataclass(slots=True)
 class Note:
+    """`system`: written by GitLab itself; `event`: only shown among the notes, the API does not list it."""
+
     id: int
     project_id: int
     merge_request_id: int
     author_id: int
     body: str
     system: bool = False
+    event: bool = False
     created_at: str = field(default_factory=now)
     updated_at: str = field(default_factory=now)
 
@@ -278,7 +290,6 @@ class Hook:
     id: int
     project_id: int
     url: str
-    uuid: str
     token: str = ""
     signing_token: str = ""
     name: str = ""
@@ -292,7 +303,6 @@ class Hook:
     enable_ssl_verification: bool = True
     failures: int = 0
     disabled_until: float | None = None
-    disabled: bool = False
     created_at: str = field(default_factory=now)
 
 

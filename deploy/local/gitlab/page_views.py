@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy.local.gitlab import present, present_mr
-from deploy.local.gitlab.model import CommitStatus, Deployment, Environment, MergeRequest, Project
+from markupsafe import Markup
+
+from deploy.local.gitlab import auth, markdown, present_mr
+from deploy.local.gitlab.emoji import EMOJI
+from deploy.local.gitlab.model import (
+    AccessLevel,
+    CommitStatus,
+    Deployment,
+    Environment,
+    MergeRequest,
+    Note,
+    Project,
+    User,
+)
+from deploy.local.gitlab.references import Known
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
 
 DELIVERIES_SHOWN = 12
+COMMITS_KNOWN = 200
+#: What is offered to be given; anything can be given by the API.
+OFFERED = ("thumbsup", "thumbsdown", "eyes", "white_check_mark", "tada", "heart", "rocket")
+_STANDING = {
+    "created": "Will deploy to", "running": "Deploying to", "success": "Deployed to",
+    "failed": "Failed to deploy to", "canceled": "Canceled deployment to",
+}  # fmt: skip
 README_NAMES = ("README.md", "README", "README.txt", "README.rst")
 ICONS = {
     "success": "✓", "failed": "✕", "running": "◔", "pending": "⏸", "canceled": "⊘", "skipped": "»",
@@ -49,7 +69,9 @@ async def project(lab: Lab, found: Project) -> dict[str, Any]:
             for item in lab.store.merge_requests.by("project_id", found.id)[::-1]
         ],
         "environments": [(item, _newest(lab, item)) for item in environments[::-1]],
-        "hooks": [(hook, present.alert_status(hook)) for hook in lab.store.hooks.by("project_id", found.id)],
+        "hooks": [
+            (hook, lab.webhooks.alert_status(hook)) for hook in lab.store.hooks.by("project_id", found.id)
+        ],
         "deliveries": lab.store.deliveries.by("project_id", found.id)[: -DELIVERIES_SHOWN - 1 : -1],
         "icons": ICONS,
     }
@@ -75,55 +97,111 @@ def _state(lab: Lab, merge_request: MergeRequest) -> str:
 
 
 def statuses(lab: Lab, merge_request: MergeRequest) -> list[CommitStatus]:
-    """The newest statuses of the head commit, in the target project and the source's."""
-    projects = dict.fromkeys((merge_request.project_id, merge_request.source_project_id))
-    return [
-        item
-        for project_id in projects
-        for item in lab.store.statuses.by("commit", f"{project_id}:{merge_request.sha}")
-        if not item.retried
-    ]
+    """The newest statuses in the pipeline that GitLab shows for the head commit."""
+    pipeline = lab.merges.head_pipeline(merge_request)
+    if pipeline is None:
+        return []
+    found = lab.store.statuses.by("commit", f"{pipeline.project_id}:{pipeline.sha}")
+    return [item for item in found if item.pipeline_id == pipeline.id and not item.retried]
 
 
-def view_app(lab: Lab, merge_request: MergeRequest) -> list[tuple[Environment, Deployment]]:
-    """Environments with a "View app" button: an address, and the newest success is a commit of this
-    request.
+def deployed(lab: Lab, merge_request: MergeRequest) -> list[tuple[str, Environment, Deployment, str]]:
+    """(words, environment, its newest deployment, address of "View app") where that is of this merge request.
+
+    The address is empty unless the environment has one and its newest success is of this merge request, too.
     """
     commits = {*merge_request.versions, merge_request.sha, merge_request.merge_ref_sha}
     shown = []
     for environment in lab.store.environments.by("project_id", merge_request.project_id):
-        if environment.state != "available" or not environment.external_url:
+        known = lab.store.deployments.by("environment_id", environment.id)
+        if environment.state != "available" or not known or known[-1].sha not in commits:
             continue
-        successes = [
-            item
-            for item in lab.store.deployments.by("environment_id", environment.id)
-            if item.status == "success"
-        ]
-        if successes and successes[-1].sha in commits:
-            shown.append((environment, successes[-1]))
+        successes = [item.sha for item in known if item.status == "success"]
+        is_running = bool(successes) and successes[-1] in commits
+        words = _STANDING.get(known[-1].status, known[-1].status)
+        shown.append((words, environment, known[-1], (is_running and environment.external_url) or ""))
     return shown
 
 
 async def merge_request(lab: Lab, owner: Project, found: MergeRequest) -> dict[str, Any]:
     """The page of a merge request."""
-    head = await lab.git.commit(owner.id, found.sha)
+    known = await _known(lab, owner, found)
     notes = lab.store.notes.by("merge_request_id", found.id)
     return {
         "project": owner,
         "source": lab.store.projects.get(found.source_project_id),
         "mr": found,
         "author": lab.store.users[found.author_id],
-        "head": head,
+        "description": _html(found.description, known),
+        "head": await lab.git.commit(owner.id, found.sha),
+        "pipeline": lab.merges.head_pipeline(found),
         "pipeline_state": _state(lab, found),
         "statuses": statuses(lab, found),
-        "apps": view_app(lab, found),
+        "deployed": deployed(lab, found),
         "merge_status": present_mr.detailed_merge_status(found),
-        "notes": [(note, lab.store.users[note.author_id], _awards(lab, f"note:{note.id}")) for note in notes],
+        "approvers": [lab.store.users[user_id].name for user_id in found.approved_by],
+        "notes": [_note(lab, owner, found, note, known) for note in notes],
         "awards": _awards(lab, f"merge_request:{found.id}"),
+        "offered": [(name, EMOJI[name]) for name in OFFERED],
+        "labels": _labels(lab, owner, found),
         "files": await lab.git.diff(owner.id, found.base_sha, found.sha),
         "users": [user for user in lab.store.users if not user.bot],
         "icons": ICONS,
     }
+
+
+def _html(text: str, known: Known) -> Markup:
+    return Markup(markdown.render(text, known))  # noqa: S704 - render() sanitises
+
+
+def _note(lab: Lab, owner: Project, found: MergeRequest, note: Note, known: Known) -> dict[str, Any]:
+    """One entry of the activity."""
+    writer = lab.store.users[note.author_id]
+    return {
+        "note": note,
+        "writer": writer,
+        "roles": _roles(lab, owner, found, writer),
+        "html": _html(note.body, known),
+        "awards": _awards(lab, f"note:{note.id}"),
+    }
+
+
+def _roles(lab: Lab, owner: Project, found: MergeRequest, user: User) -> list[str]:
+    """What GitLab writes beside a name: the author, and the role in the project."""
+    level = auth.membership(lab.store, owner, user.id)
+    role = [AccessLevel(level.access_level).name.title()] if level else []
+    return (["Author"] if user.id == found.author_id else []) + role
+
+
+def _labels(lab: Lab, owner: Project, found: MergeRequest) -> list[tuple[str, bool]]:
+    """(title, whether this merge request has it) of the labels that the project knows."""
+    titles = {item.title for item in lab.store.labels.by("project_id", owner.id)}
+    for other in lab.store.merge_requests.by("project_id", owner.id):
+        titles |= set(other.labels)
+    return [(title, title in found.labels) for title in sorted(titles)]
+
+
+async def _known(lab: Lab, owner: Project, found: MergeRequest) -> Known:
+    """What the texts of a merge request can refer to."""
+    place = f"/{owner.full_path}/-"
+    shas = {*found.versions, *await lab.git.log(owner.id, found.sha, found.base_sha, COMMITS_KNOWN)}
+    iids = {str(item.iid) for item in lab.store.merge_requests.by("project_id", owner.id)}
+    issues = {str(item.iid) for item in lab.store.issues.by("project_id", owner.id)}
+    titles = {title for title, _ in _labels(lab, owner, found)}
+    for note in lab.store.notes.by("merge_request_id", found.id):
+        # A label that was taken away again still has its name in the note that says so.
+        titles |= {part for part in note.body.split('"')[1::2] if note.event}
+
+    def commit(start: str) -> str | None:
+        return next((f"{place}/commit/{sha}" for sha in shas if sha.startswith(start)), None)
+
+    return Known(
+        user=lambda name: f"/{name}" if lab.find_user(name) else None,
+        merge_request=lambda iid: f"{place}/merge_requests/{iid}" if iid in iids else None,
+        issue=lambda iid: f"{place}/issues/{iid}" if iid in issues else None,
+        commit=commit,
+        label=titles.__contains__,
+    )
 
 
 def _awards(lab: Lab, awardable: str) -> list[tuple[str, int, str]]:

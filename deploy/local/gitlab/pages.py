@@ -11,20 +11,16 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from deploy.local.gitlab import auth, page_views
+from deploy.local.gitlab import page_actions, page_views
 from deploy.local.gitlab.answers import answer
-from deploy.local.gitlab.api import merge_requests, notes
-from deploy.local.gitlab.api.call import Call
 from deploy.local.gitlab.api.errors import ApiError
-from deploy.local.gitlab.api.routes import Operation
-from deploy.local.gitlab.model import MergeRequest, Project, Token
+from deploy.local.gitlab.model import MergeRequest, Project
 from deploy.local.gitlab.templates import csrf_holds, page, stylesheet
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
 
 CHOSEN = "local_gitlab_user"
-_FORM = Operation("form", merge_requests.show, "user", frozenset(), 200)
 
 
 class Pages:
@@ -39,9 +35,11 @@ class Pages:
         request_page = place + r"/-/merge_requests/{iid:\d+}"
         app.router.add_get("/", self._counted("GET /", self._projects))
         app.router.add_get("/-/local/style.css", self._style)
+        app.router.add_get(r"/{namespace:[\w.-]+}", self._counted("GET /:namespace", self._namespace))
         app.router.add_get(place, self._counted("GET /:project", self._project))
-        app.router.add_get(place + "/-/{kind:commit|commits|tree|blob}/{tail:.*}", self._to_project)
+        app.router.add_get(place + "/-/{kind:commit|commits|tree|blob|issues}/{tail:.*}", self._to_project)
         app.router.add_get(request_page, self._counted("GET /:merge_request", self._merge_request))
+        app.router.add_get(request_page + "/{kind:diffs|commits|pipelines}", self._to_merge_request)
         app.router.add_post(request_page, self._counted("POST /:merge_request", self._act))
 
     def _counted(self, operation: str, handler: Any) -> Any:
@@ -55,7 +53,17 @@ class Pages:
 
     async def _projects(self, request: web.Request) -> web.Response:
         rows = [page_views.project_row(self._lab, project) for project in self._lab.store.projects]
-        return page(request, "projects.html", rows=rows)
+        return page(request, "projects.html", title="Projects", rows=rows)
+
+    async def _namespace(self, request: web.Request) -> web.Response:
+        """The projects of a user or a group."""
+        name = request.match_info["namespace"]
+        owner = self._lab.find_user(name) or self._lab.find_group(name)
+        if owner is None:
+            raise web.HTTPNotFound(text="404: there is nobody of that name here\n")
+        projects = self._lab.store.projects.by("namespace", name)
+        rows = [page_views.project_row(self._lab, project) for project in projects]
+        return page(request, "projects.html", title=f"{owner.name} (@{name})", rows=rows)
 
     def _found(self, request: web.Request) -> Project:
         path = f"{request.match_info['namespace']}/{request.match_info['name']}"
@@ -70,6 +78,10 @@ class Pages:
 
     async def _to_project(self, request: web.Request) -> web.Response:
         raise web.HTTPFound(f"/{self._found(request).full_path}")
+
+    async def _to_merge_request(self, request: web.Request) -> web.Response:
+        project, found = self._request(request)
+        raise web.HTTPFound(f"/{project.full_path}/-/merge_requests/{found.iid}")
 
     def _request(self, request: web.Request) -> tuple[Project, MergeRequest]:
         project = self._found(request)
@@ -96,34 +108,11 @@ class Pages:
         user = self._lab.find_user(str(form.get("user", "")))
         if user is None:
             return await self._merge_request(request, "Choose who acts.", 422)
-        token = Token(0, user.id, "page", "", ["api"])
-        path = {"id": str(project.id), "iid": str(found.iid)}
-        params: dict[str, Any] = {}
-        call = Call(self._lab, _FORM, "", path, {}, params, auth.Identity(user, token))
         try:
-            await _do(call, str(form.get("action", "")), found, str(form.get("body", "")))
+            place = await page_actions.act(self._lab, user, project, found, form)
         except ApiError as error:
             return await self._merge_request(request, str(next(iter(error.body.values()))), error.status)
-        response = web.Response(status=303, headers={"Location": urlsplit(str(request.rel_url)).path})
+        location = urlsplit(str(request.rel_url)).path + place
+        response = web.Response(status=303, headers={"Location": location})
         response.set_cookie(CHOSEN, user.username, httponly=True, samesite="Lax", path="/")
         return response
-
-
-async def _do(call: Call, action: str, found: MergeRequest, body: str) -> None:
-    if action == "comment":
-        call.params["body"] = body
-        await notes.create(call)
-    elif action == "merge":
-        await merge_requests.merge(call)
-    elif action in ("close", "reopen"):
-        call.params["state_event"] = action
-        await merge_requests.update(call)
-    elif action in ("draft", "ready"):
-        plain = found.title
-        for prefix in ("draft:", "[draft]", "(draft)"):
-            if plain.lower().startswith(prefix):
-                plain = plain[len(prefix) :].strip()
-        call.params["title"] = f"Draft: {plain}" if action == "draft" else plain
-        await merge_requests.update(call)
-    else:
-        raise ApiError(400, {"message": "400 Bad request - there is no such button"})

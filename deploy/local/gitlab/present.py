@@ -172,8 +172,8 @@ def member(lab: Lab, found: model.Member) -> dict[str, Any]:
     }
 
 
-def hook(found: model.Hook) -> dict[str, Any]:
-    """A webhook; its secrets are never shown."""
+def hook(lab: Lab, found: model.Hook) -> dict[str, Any]:
+    """A webhook; its secrets are never shown (`API::Entities::ProjectHook`)."""
     quiet = (
         "confidential_issues_events", "confidential_note_events", "job_events", "pipeline_events",
         "wiki_page_events", "deployment_events", "releases_events", "feature_flag_events",
@@ -184,26 +184,19 @@ def hook(found: model.Hook) -> dict[str, Any]:
         "tag_push_events", "merge_requests_events", "note_events", "issues_events", "enable_ssl_verification",
         "created_at",
     )  # fmt: skip
-    return {
+    hook = {
         **{name: getattr(found, name) for name in shown},
         **dict.fromkeys(quiet, False),
         "branch_filter_strategy": "wildcard",
-        "alert_status": alert_status(found),
+        "alert_status": lab.webhooks.alert_status(found),
         "disabled_until": _moment(found.disabled_until),
         "url_variables": [],
         "custom_webhook_template": None,
         "custom_headers": [],
-        "token_present": bool(found.token),
-        "signing_token_present": bool(found.signing_token),
     }
-
-
-def alert_status(found: model.Hook) -> str:
-    """`executable`, `temporarily_disabled` or `disabled`."""
-    if found.disabled:
-        return "disabled"
-    paused = _moment(found.disabled_until)
-    return "temporarily_disabled" if paused and paused > model.now() else "executable"
+    if lab.settings.webhook_signing:
+        hook |= {"token_present": bool(found.token), "signing_token_present": bool(found.signing_token)}
+    return hook
 
 
 def _moment(seconds: float | None) -> str | None:

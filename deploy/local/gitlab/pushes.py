@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from deploy.local.gitlab import payloads
 from deploy.local.gitlab.model import Project, User, now
 from deploy.local.gitlab.payloads import BRANCHES_TOLD, ZERO
+from deploy.local.gitlab.webhooks import chain
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
@@ -23,6 +24,8 @@ async def received(lab: Lab, project: Project, actor: User, changes: Changes) ->
     """Bring merge requests up to date and tell webhooks."""
     if not changes:
         return
+    # GitLab does this in jobs of their own (PostReceive, UpdateMergeRequestsWorker), after the request.
+    chain.set(None)
     project.last_activity_at = now()
     await _choose_default_branch(lab, project, changes)
     lab.store.projects.save(project)

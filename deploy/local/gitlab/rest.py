@@ -12,6 +12,7 @@ from multidict import MultiMapping
 from deploy.local.gitlab import auth
 from deploy.local.gitlab.answers import answer
 from deploy.local.gitlab.api import (
+    commits,
     deployments,
     environments,
     hooks,
@@ -36,7 +37,6 @@ from deploy.local.gitlab.api.errors import (
 from deploy.local.gitlab.api.routes import Operation, routes
 from deploy.local.gitlab.git import GitError
 from deploy.local.gitlab.model import now
-from deploy.local.gitlab.webhooks import event_uuid
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
@@ -45,7 +45,7 @@ PREFIX = "/api/v4"
 RATE_LIMIT = 2000
 #: Modules whose import puts their operations into the table.
 RESOURCES = (
-    *(deployments, environments, hooks, issues, members, merge_requests),
+    *(commits, deployments, environments, hooks, issues, members, merge_requests),
     *(notes, projects, repository, statuses, users),
 )
 
@@ -62,7 +62,6 @@ class Rest:
         """One request, from its raw path to the answer; GitLab's errors become their JSON bodies."""
         raw_path = request.rel_url.raw_path.removeprefix(PREFIX)
         found = routes.find(request.method, raw_path)
-        event_uuid.set(request.headers.get("X-Gitlab-Event-UUID", ""))
         if isinstance(found, str):
             text = "404 Not Found" if found == "404" else "405 Not Allowed"
             return _json({"error": text}, int(found))

@@ -34,6 +34,7 @@ class Table(Generic[T]):
     def __init__(self, store: Store, kind: type[T], index: tuple[str, ...] = ()) -> None:
         self.kind = kind
         self.name = kind.__name__
+        self.fields = frozenset(kind.__annotations__)
         self._store = store
         self._rows: dict[int, T] = {}
         self._index: dict[str, dict[Any, dict[int, T]]] = {field: {} for field in index}
@@ -114,7 +115,9 @@ class Store:
     def _load(self) -> None:
         for kind, row_id, body in self._db.execute("SELECT kind, id, body FROM row ORDER BY kind, id"):
             table = self.tables[kind]
-            table.load(row_id, table.kind(**json.loads(body)))
+            # What an earlier version wrote besides is left out.
+            kept = {name: value for name, value in json.loads(body).items() if name in table.fields}
+            table.load(row_id, table.kind(**kept))
         for kind, last in self._db.execute("SELECT kind, last FROM sequence"):
             self.tables[kind].last = last
 

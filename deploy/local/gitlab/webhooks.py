@@ -1,9 +1,12 @@
 """Telling others: webhooks are sent beside the request that caused them, as soon as it happened.
 
 Each delivery is remembered before it is sent, so that one that a restart interrupted is sent again with the
-same `Idempotency-Key`. GitLab does not send again because of a bad answer; it counts failures, pauses the
-hook after four in a row for growing times, and disables it after forty. Answers of 4xx disable at the
-fourth, until a test delivery succeeds (GitLab's documentation, "Auto-disabled webhooks").
+same `Idempotency-Key`. GitLab does not send again because of a bad answer or none (`WebHookService#execute`
+takes note of it and is done); only a worker that died sends again, and who asks for it by hand. It counts
+failures, and pauses or disables the hook: see :mod:`deploy.local.gitlab.standing`.
+
+Headers are those of `WebHookService#build_headers`: `X-Gitlab-Webhook-UUID` is another one for each delivery,
+`X-Gitlab-Event-UUID` the same for all that one request sends to one hook.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ import json
 import time
 import uuid
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from deploy.local.gitlab import standing
 from deploy.local.gitlab.faults import DELIVERY_KINDS
 from deploy.local.gitlab.model import Delivery, Hook, Project
 
@@ -36,12 +41,24 @@ EVENTS = {
     "issue": ("issues_events", "Issue Hook"),
 }
 VERSION = "18.2.1"
-FAILURES_BEFORE_PAUSE = 4
-FAILURES_BEFORE_END = 40
 RESPONSE_SHOWN = 8192
-#: The event that the request at hand belongs to; a caller passes on the one that it was called for
-#: (recursion).
-event_uuid: ContextVar[str] = ContextVar("event_uuid", default="")
+SIGNING_KEY_BYTES = 32
+
+
+@dataclass(slots=True)
+class Chain:
+    """What one request sets off. `given`: the event that the caller itself was called for (recursion)."""
+
+    given: str = ""
+    made: dict[int, str] = field(default_factory=dict)
+
+    def event(self, hook_id: int) -> str:
+        """The value of `X-Gitlab-Event-UUID` for a hook."""
+        return self.given or self.made.setdefault(hook_id, str(uuid.uuid4()))
+
+
+#: Of the request at hand; None for work that GitLab does later, in a process of its own (after a push).
+chain: ContextVar[Chain | None] = ContextVar("chain", default=None)
 
 
 class Webhooks:
@@ -82,9 +99,17 @@ class Webhooks:
 
     def executable(self, hook: Hook) -> bool:
         """Whether a hook is sent to: not disabled, and not pausing."""
-        if not self._lab.settings.webhook_auto_disable:
-            return True
-        return not hook.disabled and (hook.disabled_until is None or hook.disabled_until < time.time())
+        return self.alert_status(hook) == "executable"
+
+    def alert_status(self, hook: Hook) -> str:
+        """`executable`, `temporarily_disabled` or `disabled`."""
+        return standing.alert_status(hook, self._patience(), time.time())
+
+    def _patience(self) -> standing.Patience:
+        settings = self._lab.settings
+        return standing.Patience(
+            settings.webhook_auto_disable, settings.webhook_pause_seconds, settings.webhook_max_pause_seconds
+        )
 
     def _start(self, hook: Hook, trigger: str, data: dict[str, Any]) -> None:
         fault = self._lab.faults.strike(trigger, DELIVERY_KINDS)
@@ -109,9 +134,9 @@ class Webhooks:
             "User-Agent": f"GitLab/{VERSION}",
             "Idempotency-Key": key,
             "X-Gitlab-Event": EVENTS[trigger][1],
-            "X-Gitlab-Webhook-UUID": hook.uuid,
+            "X-Gitlab-Webhook-UUID": str(uuid.uuid4()),
             "X-Gitlab-Instance": self._lab.url,
-            "X-Gitlab-Event-UUID": event_uuid.get() or str(uuid.uuid4()),
+            "X-Gitlab-Event-UUID": (chain.get() or Chain()).event(hook.id),
         }
         if hook.token:
             headers["X-Gitlab-Token"] = "[REDACTED]"
@@ -149,7 +174,10 @@ class Webhooks:
     async def _attempt(self, hook: Hook, delivery: Delivery) -> None:
         assert self._session is not None
         body = json.dumps(delivery.request_data, separators=(",", ":")).encode()
-        headers = {**delivery.request_headers, **signature(hook, delivery.idempotency_key, body)}
+        signed = self._signature(hook, delivery.idempotency_key, body)
+        # The signature may be shown in the list of deliveries, unlike the tokens.
+        delivery.request_headers = {**delivery.request_headers, **signed}
+        headers = {**delivery.request_headers, **({"X-Gitlab-Token": hook.token} if hook.token else {})}
         started = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=self._lab.settings.webhook_timeout_seconds)
         code = 0
@@ -173,22 +201,23 @@ class Webhooks:
             delivery.status, delivery.error = "internal error", str(problem) or type(problem).__name__
         delivery.duration = round(time.monotonic() - started, 6)
         self._lab.store.deliveries.save(delivery)
-        self._judge(hook, code)
-
-    def _judge(self, hook: Hook, code: int) -> None:
-        """Keep the count of failures in a row, and pause or disable the hook."""
         if 200 <= code < 400:
-            hook.failures, hook.disabled_until, hook.disabled = 0, None, False
-        elif self.executable(hook):
-            hook.failures += 1
-            settings = self._lab.settings
-            most = FAILURES_BEFORE_PAUSE if 400 <= code < 500 else FAILURES_BEFORE_END
-            if hook.failures >= most:
-                hook.disabled = True
-            elif hook.failures >= FAILURES_BEFORE_PAUSE:
-                pause = settings.webhook_pause_seconds * 2 ** (hook.failures - FAILURES_BEFORE_PAUSE)
-                hook.disabled_until = time.time() + min(pause, settings.webhook_max_pause_seconds)
+            standing.succeeded(hook)
+        else:
+            standing.failed(hook, self._patience(), time.time())
         self._lab.store.hooks.save(hook)
+
+    def _signature(self, hook: Hook, key: str, body: bytes) -> dict[str, str]:
+        """The headers of Standard Webhooks, for this moment; none without a signing token."""
+        if not hook.signing_token or not self._lab.settings.webhook_signing:
+            return {}
+        moment = str(int(time.time()))
+        signed = hmac.new(signing_key(hook.signing_token), f"{key}.{moment}.".encode() + body, hashlib.sha256)
+        return {
+            "webhook-id": key,
+            "webhook-timestamp": moment,
+            "webhook-signature": "v1," + base64.b64encode(signed.digest()).decode(),
+        }
 
     async def test(self, hook: Hook, trigger: str, data: dict[str, Any]) -> Delivery:
         """Send at once, even to a disabled hook, and wait for the answer."""
@@ -204,25 +233,17 @@ class Webhooks:
 
 
 def signing_key(token: str) -> bytes:
-    """The key in a signing token: `whsec_` and standard base64. ValueError for anything else."""
+    """The key in a signing token: `whsec_` and the standard base64 of 32 bytes. ValueError for anything else.
+
+    (gitlab-org/gitlab!230944 brought signing, !231325 the API's `signing_token` and `signing_token_present`.)
+    """
     encoded = token.removeprefix("whsec_")
     if encoded == token:
         raise ValueError("a signing token starts with whsec_")
     try:
-        return base64.b64decode(encoded, validate=True)
+        key = base64.b64decode(encoded, validate=True)
     except binascii.Error as problem:
         raise ValueError("a signing token ends in base64") from problem
-
-
-def signature(hook: Hook, key: str, body: bytes) -> dict[str, str]:
-    """The secret headers: the token as it is, and (Standard Webhooks) the signature of this moment."""
-    headers = {}
-    if hook.token:
-        headers["X-Gitlab-Token"] = hook.token
-    if hook.signing_token:
-        moment = str(int(time.time()))
-        signed = hmac.new(signing_key(hook.signing_token), f"{key}.{moment}.".encode() + body, hashlib.sha256)
-        headers["webhook-id"] = key
-        headers["webhook-timestamp"] = moment
-        headers["webhook-signature"] = "v1," + base64.b64encode(signed.digest()).decode()
-    return headers
+    if len(key) != SIGNING_KEY_BYTES:
+        raise ValueError(f"the key in a signing token has {SIGNING_KEY_BYTES} bytes")
+    return key

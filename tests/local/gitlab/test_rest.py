@@ -191,6 +191,9 @@ ODD_VALUES = (None, "", 0, -1, 10**12, [], ["a"], [1, {}], {}, True, "é\x00\n",
         ("POST", "/members", ("user_id", "access_level")),
         ("POST", "/repository/branches", ("branch", "ref")),
         ("POST", "/access_tokens", ("name", "scopes", "access_level")),
+        ("POST", "/repository/commits", ("branch", "commit_message", "actions", "start_branch")),
+        ("POST", "/repository/files/odd", ("branch", "commit_message", "content", "encoding", "author_name")),
+        ("POST", "/issues", ("title", "labels", "description")),
     ],
 )
 def test_no_value_whatever_makes_an_internal_error(

@@ -116,12 +116,29 @@ def test_the_merge_request_shows_its_pipeline(scene: Scene) -> None:
 def test_a_forks_commit_belongs_to_the_fork(scene: Scene) -> None:
     outside = scene.seeder.open_sample_from_fork(scene.mr, owner=f"owner-{scene.project.id}")
     body = {"state": "pending", "name": "preview"}
-    for ref in ({}, {"ref": "from-outside"}):
-        answer = scene.service.post(f"{scene.path}/statuses/{outside.sha}", json={**body, **ref})
-        assert answer.status_code == 404
+    answer = scene.service.post(f"{scene.path}/statuses/{outside.sha}", json=body)
+    assert (answer.status_code, answer.json()) == (404, {"message": "404 References for commit Not Found"})
     fork = scene.service.get(f"{scene.path}/merge_requests/{outside.iid}").json()["source_project_id"]
     assert scene.service.post(f"/projects/{fork}/statuses/{outside.sha}", json=body).status_code == 403
     assert scene.root.post(f"/projects/{fork}/statuses/{outside.sha}", json=body).status_code == 201
+    assert shown_status(scene, outside.iid) == "pending"
+
+
+def shown_status(scene: Scene, iid: int) -> str | None:
+    """What the merge request shows."""
+    pipeline = scene.service.get(f"{scene.path}/merge_requests/{iid}").json()["head_pipeline"]
+    return pipeline and str(pipeline["status"])
+
+
+def test_a_status_on_another_ref_is_taken_but_not_shown(scene: Scene) -> None:
+    outside = scene.seeder.open_sample_from_fork(scene.mr, owner=f"ref-owner-{scene.project.id}")
+    body = {"state": "failed", "name": "preview", "ref": "from-outside"}
+    assert scene.service.post(f"{scene.path}/statuses/{outside.sha}", json=body).status_code == 201
+    assert shown_status(scene, outside.iid) is None
+    assert post(scene, "failed", ref="elsewhere").status_code == 201
+    assert shown_status(scene, scene.mr.iid) is None
+    post(scene, "success")
+    assert shown_status(scene, scene.mr.iid) == "success"
 
 
 def test_a_forks_commit_takes_a_status_in_its_merge_request_pipeline(scene: Scene) -> None:
@@ -133,5 +150,6 @@ def test_a_forks_commit_takes_a_status_in_its_merge_request_pipeline(scene: Scen
     answer = scene.service.post(f"{scene.path}/statuses/{outside.sha}", json=body)
     assert answer.status_code == 201
     assert answer.json()["ref"] == f"refs/merge-requests/{outside.iid}/head"
+    assert shown_status(scene, outside.iid) == "running"
     body["pipeline_id"] = 999999
     assert scene.service.post(f"{scene.path}/statuses/{outside.sha}", json=body).status_code == 404

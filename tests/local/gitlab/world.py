@@ -134,6 +134,20 @@ class Scene:
         assert made.status_code == 201
         return f"{self.path}/hooks/{made.json()['id']}"
 
+    def comment(self, body: str = "hello") -> None:
+        """As the developer."""
+        self.developer.post(f"{self.mr_path}/notes", json={"body": body}).raise_for_status()
+
+    def deliveries(self, hook: str, count: int) -> list[dict[str, object]]:
+        """The hook's past deliveries once there are so many of them, all answered."""
+
+        def seen() -> list[dict[str, object]]:
+            found = self.service.get(f"{hook}/events", params={"per_page": 100}).json()
+            done = len(found) >= count and all(item["response_status"] != "pending" for item in found)
+            return found if done else []
+
+        return eventually(seen)
+
     def show(self) -> dict[str, Any]:
         shown: dict[str, Any] = self.service.get(self.mr_path).json()
         return shown

@@ -131,7 +131,7 @@ class Call:
     def note(self, merge_request: MergeRequest) -> Note:
         """The note of the URL; 404 when the merge request has no such one."""
         note = self.lab.store.notes.get(self.number_in_path("note_id"))
-        if note is None or note.merge_request_id != merge_request.id:
+        if note is None or note.merge_request_id != merge_request.id or note.event:
             raise not_found("Note")
         return note
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from deploy.local.gitlab import payloads, present
@@ -19,12 +18,13 @@ TEXTS = ("name", "description", "token", "signing_token", "push_events_branch_fi
 @routes.route("GET /projects/:id/hooks")
 async def list_hooks(call: Call) -> Any:
     project = call.project(AccessLevel.MAINTAINER)
-    return call.page(call.lab.store.hooks.by("project_id", project.id), present.hook)
+    hooks = call.lab.store.hooks.by("project_id", project.id)
+    return call.page(hooks, lambda hook: present.hook(call.lab, hook))
 
 
 @routes.route("GET /projects/:id/hooks/:hook_id")
 async def show(call: Call) -> Any:
-    return present.hook(call.hook(call.project(AccessLevel.MAINTAINER)))
+    return present.hook(call.lab, call.hook(call.project(AccessLevel.MAINTAINER)))
 
 
 @routes.route("POST /projects/:id/hooks")
@@ -32,8 +32,8 @@ async def create(call: Call) -> Any:
     project = call.project(AccessLevel.MAINTAINER)
     (url,) = call.require("url")
     fields = _fields(call)
-    hook = call.lab.store.hooks.insert(project_id=project.id, url=_url(url), uuid=str(uuid.uuid4()), **fields)
-    return present.hook(hook)
+    hook = call.lab.store.hooks.insert(project_id=project.id, url=_url(url), **fields)
+    return present.hook(call.lab, hook)
 
 
 @routes.route("PUT /projects/:id/hooks/:hook_id")
@@ -45,7 +45,7 @@ async def change(call: Call) -> Any:
     for name, value in fields.items():
         setattr(hook, name, value)
     call.lab.store.hooks.save(hook)
-    return present.hook(hook)
+    return present.hook(call.lab, hook)
 
 
 @routes.route("DELETE /projects/:id/hooks/:hook_id")
@@ -59,6 +59,7 @@ async def test(call: Call) -> Any:
     """A real-looking payload of the project's newest data; a good answer enables a disabled hook again."""
     project = call.project(AccessLevel.MAINTAINER)
     hook = call.hook(project)
+    _often(call, "web_hook_test", project)
     trigger, data = await _sample(call, project, call.path["trigger"])
     delivery = await call.lab.webhooks.test(hook, trigger, data)
     if delivery.status == "internal error":
@@ -83,7 +84,9 @@ async def events(call: Call) -> Any:
 
 @routes.route("POST /projects/:id/hooks/:hook_id/events/:hook_event_id/resend")
 async def resend(call: Call) -> Any:
-    hook = call.hook(call.project(AccessLevel.MAINTAINER))
+    project = call.project(AccessLevel.MAINTAINER)
+    hook = call.hook(project)
+    _often(call, "web_hook_event_resend", project)
     past = call.lab.store.deliveries.get(call.number_in_path("hook_event_id"))
     if past is None or past.hook_id != hook.id:
         raise not_found()
@@ -93,11 +96,20 @@ async def resend(call: Call) -> Any:
     return {"response_status": int(delivery.status)}
 
 
+def _often(call: Call, what: str, project: Project) -> None:
+    """429 for more than so many tests in a minute, of one project and user."""
+    if not call.lab.limits.take((what, project.id, call.user.id), call.lab.settings.hook_tests_per_minute):
+        text = "This endpoint has been requested too many times. Try again later."
+        raise ApiError(429, {"message": {"error": text}})
+
+
 def _fields(call: Call) -> dict[str, Any]:
     fields: dict[str, Any] = {name: call.boolean(name) for name in SWITCHES if name in call.params}
     if "enable_ssl_verification" in call.params:
         fields["enable_ssl_verification"] = call.boolean("enable_ssl_verification")
     fields |= {name: call.text(name) for name in TEXTS if name in call.params}
+    if not call.lab.settings.webhook_signing:
+        fields.pop("signing_token", None)
     if fields.get("signing_token"):
         try:
             signing_key(fields["signing_token"])

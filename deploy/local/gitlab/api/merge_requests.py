@@ -265,16 +265,9 @@ async def versions(call: Call) -> Any:
 
 @routes.route("GET /projects/:id/merge_requests/:iid/pipelines", who="anyone")
 async def pipelines(call: Call) -> Any:
-    project = call.project()
-    merge_request = call.merge_request(project)
-    projects = {merge_request.project_id, merge_request.source_project_id}
-    found = [
-        item
-        for sha in merge_request.versions
-        for item in call.lab.store.pipelines.by("sha", sha)
-        if item.project_id in projects
-    ]
-    return call.page(found[::-1], lambda item: present_ci.pipeline(call.lab, item))
+    merge_request = call.merge_request(call.project())
+    found = call.lab.merges.pipelines(merge_request, merge_request.versions)
+    return call.page(found, lambda item: present_ci.pipeline(call.lab, item))
 
 
 @routes.route("POST /projects/:id/merge_requests/:iid/pipelines")
@@ -318,7 +311,9 @@ async def _approval(call: Call, given: bool) -> dict[str, Any]:
     else:
         approvers.remove(call.user.id)
     call.lab.merges.touch(merge_request)
-    await call.lab.merges.tell(merge_request, call.user, "approved" if given else "unapproved")
+    action = "approved" if given else "unapproved"
+    call.lab.merges.system_note(merge_request, call.user, f"{action} this merge request")
+    await call.lab.merges.tell(merge_request, call.user, action)
     return {
         "id": merge_request.id,
         "iid": merge_request.iid,

@@ -19,7 +19,8 @@ LONGEST_NOTE = 1_000_000
 @routes.route(f"GET {NOTES}", who="anyone")
 async def list_notes(call: Call) -> Any:
     merge_request = call.merge_request(call.project())
-    found = call.lab.store.notes.by("merge_request_id", merge_request.id)
+    notes = call.lab.store.notes.by("merge_request_id", merge_request.id)
+    found = [item for item in notes if not item.event]
     order = call.choice("order_by", ("created_at", "updated_at"), "created_at")
     descending = call.choice("sort", ("asc", "desc"), "desc") == "desc"
     kind = call.choice("activity_filter", ("all_notes", "only_comments", "only_activity"), "all_notes")

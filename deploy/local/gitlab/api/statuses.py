@@ -53,8 +53,10 @@ async def post(call: Call) -> Any:
 async def _place(call: Call, project: Project) -> tuple[str, Pipeline | None, str]:
     """The commit, the pipeline that the status belongs to (None: a new one) and its ref; 404 when unknown.
 
-    The commit of a merge request from a fork is in the target project, but on none of its branches; it takes
-    a status only in the pipeline of that merge request.
+    The commit of a merge request from a fork is in the target project, but on none of its branches: without a
+    ref GitLab finds no place for its status but the pipeline of that merge request. A ref that is named is
+    taken as it is, on a branch or not (`Ci::CreateCommitStatusService#ref`); but what stands on another ref
+    than the source branch in the source project is not shown with the merge request.
     """
     git = call.lab.git
     sha = await git.resolve(project.id, call.path["sha"])
@@ -70,10 +72,12 @@ async def _place(call: Call, project: Project) -> tuple[str, Pipeline | None, st
             raise not_found("Pipeline for pipeline_id, sha and ref")
     if found:
         return sha, found[-1], ref or found[-1].ref
-    branches = await _branches_with(call, project, sha)
-    if not branches:
-        raise not_found("Commit" if ref else "References for commit")
-    return sha, None, ref or branches[0]
+    if not ref:
+        branches = await _branches_with(call, project, sha)
+        if not branches:
+            raise not_found("References for commit")
+        ref = branches[0]
+    return sha, None, ref
 
 
 async def _branches_with(call: Call, project: Project, sha: str) -> list[str]:
