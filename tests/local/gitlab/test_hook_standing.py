@@ -45,7 +45,7 @@ def test_four_failures_in_a_row_pause_a_hook_for_growing_times(
     hook = scene.hook(receiver)
     fail_until(scene, hook, receiver, 3)
     assert scene.service.get(hook).json()["alert_status"] == "executable"
-    quick_pauses.settings.webhook_pause_seconds = 0.2
+    quick_pauses.settings.webhook_pause_seconds = 1.0
     scene.comment()
     scene.deliveries(hook, 4)
     assert scene.service.get(hook).json()["alert_status"] == "temporarily_disabled"
