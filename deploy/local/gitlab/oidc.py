@@ -1,80 +1,33 @@
 """Signing in with GitLab: OAuth 2 authorization code with PKCE, and OpenID Connect on top.
 
-The sign-in page lets one choose any local user (there are no passwords on this machine). Errors are
-Doorkeeper's, GitLab's OAuth library. Codes live ten minutes and are used once; access tokens live two
-hours.
+People are asked by :mod:`deploy.local.gitlab.consent`; here are the addresses that programs call. Errors are
+Doorkeeper's, GitLab's OAuth library. Codes live ten minutes and are used once; access tokens live two hours.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import secrets
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from deploy.local.gitlab import auth
+from deploy.local.gitlab import auth, claims
 from deploy.local.gitlab.answers import answer
+from deploy.local.gitlab.consent import Consent
 from deploy.local.gitlab.model import Application, Token, User
-from deploy.local.gitlab.signing import SigningKey, base64url
-from deploy.local.gitlab.templates import OPEN_POLICY, csrf_cookie, csrf_holds, page
+from deploy.local.gitlab.oauth_errors import BAD_CLIENT, BAD_GRANT, OauthError
+from deploy.local.gitlab.sign_in import SignIn
+from deploy.local.gitlab.signing import SigningKey
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
 
-CODE_SECONDS = 600
 TOKEN_SECONDS = 7200
 ID_TOKEN_SECONDS = 120
-
-
-class OauthError(Exception):
-    """An error of the protocol: its code and the sentence that goes with it."""
-
-    def __init__(self, code: str, description: str, status: int = 400) -> None:
-        super().__init__(code)
-        self.body = {"error": code, "error_description": description}
-        self.status = status
-
-
-_BAD_GRANT = OauthError(
-    "invalid_grant",
-    "The provided authorization grant is invalid, expired, revoked, does not match the redirection URI used "
-    "in the authorization request, or was issued to another client.",
-)
-_BAD_CLIENT = OauthError(
-    "invalid_client",
-    "Client authentication failed due to unknown client, no client authentication included, or unsupported "
-    "authentication method.",
-    401,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A valid authorization request."""
-
-    application: Application
-    redirect_uri: str
-    scopes: list[str]
-    state: str
-    nonce: str
-    challenge: str
-    method: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a code stands for."""
-
-    asked: Asked
-    user_id: int
-    issued: float
 
 
 class Oidc:
@@ -82,16 +35,18 @@ class Oidc:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._codes: dict[str, Grant] = {}
+        self._sign_in = SignIn(lab)
+        self._consent = Consent(lab, self._sign_in)
         self._key = SigningKey(lab.state / "oidc-key.pem")
 
     def add_to(self, app: web.Application) -> None:
         """Put the addresses on the application; each is an operation for faults, as `GET /oauth/userinfo`."""
+        self._sign_in.add_to(app)
         for method, path, handler in (
             ("GET", "/.well-known/openid-configuration", self._discovery),
             ("GET", "/oauth/discovery/keys", self._keys),
-            ("GET", "/oauth/authorize", self._authorize),
-            ("POST", "/oauth/authorize", self._chosen),
+            ("GET", "/oauth/authorize", self._consent.show),
+            ("POST", "/oauth/authorize", self._consent.answer),
             ("POST", "/oauth/token", self._token),
             ("POST", "/oauth/revoke", self._revoke),
             ("GET", "/oauth/userinfo", self._userinfo),
@@ -141,83 +96,15 @@ class Oidc:
     async def _keys(self, request: web.Request) -> web.Response:
         return web.json_response({"keys": [self._key.public()]})
 
-    def _asked(self, query: Any) -> Asked:
-        """Check an authorization request. OauthError for what must not be sent back to the client's
-        address.
-        """
-        found = self._lab.store.applications.by("uid", query.get("client_id", ""))
-        if not found:
-            raise _BAD_CLIENT
-        application = found[0]
-        redirect_uri = query.get("redirect_uri", "")
-        if redirect_uri not in application.redirect_uri.split():
-            raise OauthError("invalid_redirect_uri", "The redirect URI included is not valid.")
-        scopes = query.get("scope", "").split() or application.scopes[:1]
-        if set(scopes) - set(application.scopes):
-            raise OauthError("invalid_scope", "The requested scope is invalid, unknown, or malformed.")
-        if query.get("response_type") != "code":
-            raise OauthError(
-                "unsupported_response_type", "The authorization server does not support this response type."
-            )
-        challenge = query.get("code_challenge", "")
-        method = query.get("code_challenge_method", "plain" if challenge else "")
-        if challenge and method not in ("S256", "plain"):
-            raise OauthError(
-                "invalid_code_challenge_method", "The code challenge method must be plain or S256."
-            )
-        state, nonce = query.get("state", ""), query.get("nonce", "")
-        return Asked(application, redirect_uri, scopes, state, nonce, challenge, method)
-
-    async def _authorize(self, request: web.Request) -> web.Response:
-        asked = self._asked(request.query)
-        users = [user for user in self._lab.store.users if not user.bot]
-        return page(
-            request,
-            "authorize.html",
-            asked=asked,
-            users=users,
-            action=request.rel_url,
-            host=urlsplit(asked.redirect_uri).netloc,
-            policy=OPEN_POLICY,
-        )
-
-    async def _chosen(self, request: web.Request) -> web.Response:
-        """Somebody chose who they are: back to the client with a code, or with `access_denied`."""
-        asked = self._asked(request.query)
-        form = await request.post()
-        if not csrf_holds(request, form):
-            return web.Response(status=422, text="The form is too old. Go back and try again.\n")
-        user = self._lab.find_user(str(form.get("user", "")))
-        answered = {"state": asked.state} if asked.state else {}
-        if form.get("decision") != "authorize" or user is None:
-            answered |= {
-                "error": "access_denied",
-                "error_description": "The resource owner or authorization server denied the request.",
-            }
-        else:
-            code = secrets.token_hex(32)
-            self._forget_old()
-            self._codes[code] = Grant(asked, user.id, time.time())
-            answered["code"] = code
-        joint = "&" if "?" in asked.redirect_uri else "?"
-        response = web.Response(
-            status=302, headers={"Location": asked.redirect_uri + joint + urlencode(answered)}
-        )
-        csrf_cookie(request, response)
-        return response
-
-    def _forget_old(self) -> None:
-        oldest = time.time() - CODE_SECONDS
-        self._codes = {code: grant for code, grant in self._codes.items() if grant.issued > oldest}
-
     async def _token(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
         application = self._client(request, form)
         kind = form.get("grant_type")
         if kind == "authorization_code":
-            grant = self._redeem(application, form)
+            grant = self._consent.redeem(application, form)
             user, asked = self._lab.store.users[grant.user_id], grant.asked
-            return web.json_response(self._tokens(application, user, asked.scopes, asked.nonce))
+            more = {"auth_time": grant.signed_in, **({"nonce": asked.nonce} if asked.nonce else {})}
+            return web.json_response(self._tokens(application, user, asked.scopes, more))
         if kind == "refresh_token":
             return web.json_response(self._refreshed(application, form.get("refresh_token", "")))
         raise OauthError(
@@ -233,27 +120,14 @@ class Oidc:
             try:
                 uid, _, secret = base64.b64decode(encoded).decode().partition(":")
             except ValueError:
-                raise _BAD_CLIENT from None
+                raise BAD_CLIENT from None
         found = self._lab.store.applications.by("uid", uid)
         if not found:
-            raise _BAD_CLIENT
+            raise BAD_CLIENT
         wrong = not hmac.compare_digest(secret.encode(), found[0].secret.encode())
         if wrong and (found[0].confidential or secret):
-            raise _BAD_CLIENT
+            raise BAD_CLIENT
         return found[0]
-
-    def _redeem(self, application: Application, form: dict[str, str]) -> Grant:
-        self._forget_old()
-        grant = self._codes.pop(form.get("code", ""), None)
-        if grant is None or grant.asked.application.id != application.id:
-            raise _BAD_GRANT
-        if form.get("redirect_uri") != grant.asked.redirect_uri:
-            raise _BAD_GRANT
-        if not _verified(grant.asked, form.get("code_verifier", "")):
-            raise _BAD_GRANT
-        if not application.confidential and not grant.asked.challenge:
-            raise _BAD_GRANT
-        return grant
 
     def _refreshed(self, application: Application, secret: str) -> dict[str, Any]:
         for token in self._lab.store.tokens:
@@ -262,10 +136,13 @@ class Oidc:
                     break
                 token.revoked = True
                 self._lab.store.tokens.save(token)
-                return self._tokens(application, self._lab.store.users[token.user_id], token.scopes, "")
-        raise _BAD_GRANT
+                return self._tokens(application, self._lab.store.users[token.user_id], token.scopes, {})
+        raise BAD_GRANT
 
-    def _tokens(self, application: Application, user: User, scopes: list[str], nonce: str) -> dict[str, Any]:
+    def _tokens(
+        self, application: Application, user: User, scopes: list[str], more: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The answer of the token address; `more`: what the id token tells of the signing in."""
         expires = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
         token = self._lab.store.tokens.insert(
             user_id=user.id,
@@ -286,41 +163,22 @@ class Oidc:
             "created_at": int(time.time()),
         }
         if "openid" in scopes:
-            answered["id_token"] = self._id_token(application, token, user, nonce)
+            answered["id_token"] = self._id_token(application, token, user, more)
         return answered
 
-    def _id_token(self, application: Application, token: Token, user: User, nonce: str) -> str:
+    def _id_token(self, application: Application, token: Token, user: User, more: dict[str, Any]) -> str:
         moment = int(time.time())
-        claims = {
-            "iss": self._lab.url,
-            "sub": str(user.id),
-            "aud": application.uid,
-            "exp": moment + ID_TOKEN_SECONDS,
-            "iat": moment,
-            "auth_time": moment,
-            **({"nonce": nonce} if nonce else {}),
-            **self._claims(user, token.scopes),
-        }
-        return self._key.sign(claims)
-
-    def _claims(self, user: User, scopes: list[str]) -> dict[str, Any]:
-        claims: dict[str, Any] = {"sub_legacy": hashlib.sha256(f"{user.id}-local".encode()).hexdigest()}
-        if "profile" in scopes or "read_user" in scopes:
-            claims |= {
-                "name": user.name,
-                "nickname": user.username,
-                "preferred_username": user.username,
-                "profile": f"{self._lab.url}/{user.username}",
-                "picture": None,
+        return self._key.sign(
+            {
+                "iss": self._lab.url,
+                "sub": str(user.id),
+                "aud": application.uid,
+                "exp": moment + ID_TOKEN_SECONDS,
+                "iat": moment,
+                **more,
+                **claims.id_token(self._lab, user, token.scopes),
             }
-        if "email" in scopes:
-            claims |= {"email": user.email, "email_verified": True}
-        groups = [
-            member.source.removeprefix("group:")
-            for member in self._lab.store.members.by("user_id", user.id)
-            if member.source.startswith("group:")
-        ]
-        return {**claims, "groups_direct": groups}
+        )
 
     async def _userinfo(self, request: web.Request) -> web.Response:
         secret = auth.secret_from(request.headers, {})
@@ -331,8 +189,7 @@ class Oidc:
             raise OauthError("invalid_token", description, 401) from None
         if "openid" not in identity.token.scopes:
             raise OauthError("insufficient_scope", "The access token lacks the scope openid.", 403)
-        user = identity.user
-        return web.json_response({"sub": str(user.id), **self._claims(user, identity.token.scopes)})
+        return web.json_response(claims.userinfo(self._lab, identity.user, identity.token.scopes))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
@@ -342,13 +199,3 @@ class Oidc:
                 token.revoked = True
                 self._lab.store.tokens.save(token)
         return web.json_response({})
-
-
-def _verified(asked: Asked, verifier: str) -> bool:
-    """PKCE: whether who redeems the code is who asked for it."""
-    if not asked.challenge:
-        return True
-    shown = verifier
-    if asked.method == "S256":
-        shown = base64url(hashlib.sha256(verifier.encode()).digest())
-    return hmac.compare_digest(shown.encode(), asked.challenge.encode())

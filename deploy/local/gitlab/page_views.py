@@ -139,7 +139,7 @@ async def merge_request(lab: Lab, owner: Project, found: MergeRequest) -> dict[s
         "statuses": statuses(lab, found),
         "deployed": deployed(lab, found),
         "merge_status": present_mr.detailed_merge_status(found),
-        "approvers": [lab.store.users[user_id].name for user_id in found.approved_by],
+        "approvers": [lab.store.users[user_id] for user_id in found.approved_by],
         "notes": [_note(lab, owner, found, note, known) for note in notes],
         "awards": _awards(lab, f"merge_request:{found.id}"),
         "offered": [(name, EMOJI[name]) for name in OFFERED],

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,14 +49,29 @@ class Flow:
             **more,
         }
 
+    def come(self, user: str = "dana", **more: str) -> httpx.Response:
+        """What a browser gets that is sent here, after signing in if it has to."""
+        answer = self.browser.get("/oauth/authorize", params=self.query(**more))
+        if "/users/sign_in" in answer.headers.get("Location", ""):
+            answer = self.press(self.browser.get(answer.headers["Location"]), user=user)
+            answer = self.browser.get(answer.headers["Location"])
+        return answer
+
+    def press(self, page: httpx.Response, **form: str) -> httpx.Response:
+        """Send the first form of a page."""
+        assert page.status_code == 200
+        action = re.search(r'<form method="post" action="([^"]+)"', page.text)
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert action
+        assert csrf
+        return self.browser.post(unescape(action.group(1)), data={"csrf": csrf.group(1), **form})
+
     def sign_in(self, user: str = "dana", decision: str = "authorize") -> dict[str, str]:
         """What comes back to the client's address."""
-        page = self.browser.get("/oauth/authorize", params=self.query())
-        assert page.status_code == 200
-        found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-        assert found
-        form = {"csrf": found.group(1), "user": user, "decision": decision}
-        answer = self.browser.post("/oauth/authorize", params=self.query(), data=form)
+        return self.back(self.press(self.come(user), decision=decision))
+
+    def back(self, answer: httpx.Response) -> dict[str, str]:
+        """What the client's address is told."""
         assert answer.status_code == 302
         assert answer.headers["Location"].startswith(CALLBACK)
         query = urlsplit(answer.headers["Location"]).query
@@ -112,7 +128,52 @@ def test_the_id_token_is_signed_for_the_client(flow: Flow, gl: LocalGitLab, shar
     said = json.loads(from_base64(claims))
     assert (said["iss"], said["aud"]) == (gl.url, flow.application["application_id"])
     assert (said["nonce"], said["sub"]) == ("n0nce", str(shared_scene.seeder.developer.id))
-    assert said["exp"] > said["iat"]
+    assert said["exp"] > said["iat"] >= said["auth_time"]
+    assert said["groups_direct"] == [shared_scene.seeder.group]
+
+
+def test_names_are_told_by_userinfo_only(flow: Flow, gl: LocalGitLab, shared_scene: Scene) -> None:
+    tokens = flow.redeem(flow.sign_in()["code"]).json()
+    said = json.loads(from_base64(tokens["id_token"].split(".")[1]))
+    assert not {"name", "nickname", "preferred_username", "profile", "email"} & set(said)
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    info = httpx.get(f"{gl.url}/oauth/userinfo", headers=headers).json()
+    assert (info["name"], info["preferred_username"]) == ("Dana Developer", "dana")
+    assert info["profile"] == f"{gl.url}/dana"
+    group = shared_scene.seeder.group
+    assert info["groups"] == info["https://gitlab.org/claims/groups/developer"] == [group]
+    assert "email" not in info
+
+
+def test_who_let_a_program_in_is_not_asked_again(flow: Flow) -> None:
+    tokens = flow.redeem(flow.sign_in()["code"]).json()
+    again = flow.redeem(flow.back(flow.come())["code"]).json()
+    assert "is requesting access" in flow.come(scope="openid").text
+    client = {"client_id": flow.application["application_id"], "client_secret": flow.application["secret"]}
+    for token in (tokens["access_token"], again["access_token"]):
+        flow.browser.post("/oauth/revoke", data={"token": token, **client})
+    assert "is requesting access" in flow.come().text
+
+
+def test_a_trusted_program_is_let_in_at_once(flow: Flow, shared_scene: Scene) -> None:
+    body = {"name": "Ours", "redirect_uri": CALLBACK, "scopes": SCOPES, "trusted": True}
+    flow.application = shared_scene.root.post("/applications", json=body).json()
+    assert "code" in flow.back(flow.come())
+
+
+def test_one_signs_out_and_in_as_somebody_else(flow: Flow) -> None:
+    page = flow.come("dana")
+    assert "@dana" in page.text
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert csrf
+    flow.browser.post("/users/sign_out", data={"csrf": csrf.group(1)})
+    assert "@rene" in flow.come("rene").text
+
+
+@pytest.mark.parametrize("elsewhere", ["//evil.example/", "https://evil.example/", "/oauth/authorize", ""])
+def test_signing_in_leads_nowhere_else(flow: Flow, elsewhere: str) -> None:
+    page = flow.browser.get("/users/sign_in", params={"return_to": elsewhere})
+    assert flow.press(page, user="dana").headers["Location"] == "/"
 
 
 def test_a_code_is_used_once(flow: Flow) -> None:
@@ -142,23 +203,45 @@ def test_who_says_no_is_sent_back_without_a_code(flow: Flow) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error"),
+    ("wrong", "error", "told"),
     [
-        ({"client_id": "nobody"}, "invalid_client"),
-        ({"redirect_uri": "http://evil.example/"}, "invalid_redirect_uri"),
-        ({"scope": "openid api"}, "invalid_scope"),
-        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"client_id": "nobody"}, "invalid_client", "unknown client"),
+        (
+            {"redirect_uri": "http://evil.example/"},
+            "invalid_redirect_uri",
+            "redirect URI included is not valid",
+        ),
+        ({"scope": "openid api"}, "invalid_scope", "requested scope is invalid"),
+        ({"response_type": "token"}, "unsupported_response_type", "does not support this response type"),
+        ({"code_challenge_method": "S1"}, "invalid_code_challenge_method", "must be plain or S256"),
     ],
 )
-def test_a_wrong_request_leads_nowhere(flow: Flow, wrong: dict[str, str], error: str) -> None:
-    answer = flow.browser.get("/oauth/authorize", params=flow.query(**wrong))
+def test_a_wrong_request_leads_nowhere(flow: Flow, wrong: dict[str, str], error: str, told: str) -> None:
+    page = flow.come(**wrong)
+    assert page.status_code == 200
+    assert "An error has occurred" in page.text
+    assert told in page.text
+    assert "evil.example" not in page.text
+    answer = flow.browser.post("/oauth/authorize", params=flow.query(**wrong))
     assert answer.status_code in (400, 401)
     assert answer.json()["error"] == error
 
 
 def test_the_form_of_another_site_is_refused(flow: Flow) -> None:
-    form = {"user": "root", "decision": "authorize", "csrf": "guessed"}
+    for path in ("/users/sign_in", "/users/sign_out"):
+        assert flow.browser.post(path, data={"user": "root", "csrf": "guessed"}).status_code == 422
+    flow.come()
+    form = {"decision": "authorize", "csrf": "guessed"}
     assert flow.browser.post("/oauth/authorize", params=flow.query(), data=form).status_code == 422
+
+
+def test_nobody_is_let_in_without_signing_in(flow: Flow) -> None:
+    for answer in (
+        flow.browser.get("/oauth/authorize", params=flow.query()),
+        flow.browser.post("/oauth/authorize", params=flow.query(), data={"decision": "authorize"}),
+    ):
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/users/sign_in?")
 
 
 def test_a_token_is_refreshed_and_revoked(flow: Flow, gl: LocalGitLab) -> None:
