@@ -51,13 +51,10 @@ def preview(project: str, iid: int) -> str:
     view = parts_of(current_app).views.preview(project, iid)
     if view is None:
         abort(404)
-    newest = view.newest
-    waiting = newest is not None and newest.is_pending
     return render_template(
         "preview.html",
         view=view,
         took={deployment.id: stages(deployment) for deployment in view.deployments},
-        now=time.time() if waiting else 0.0,
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
     )
