@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook
+.PHONY: install vendor demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make.py --check
+	$(BIN)/python -m web.vendor --check
+
+# Codex, Wikimedia's design system, from npm into web/static/codex; pinned in web/vendor.py.
+vendor: install
+	$(BIN)/python -m web.vendor
 
 docs: install
 	$(BIN)/python docs/make.py

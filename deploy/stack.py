@@ -179,7 +179,9 @@ class Stack:
             "--without-mingle",
             "--without-heartbeat",
         ]
-        bind = ["--bind", f"127.0.0.1:{web_port}", "--workers", "1", "--threads", "8"]
+        bind = ["--bind", f"127.0.0.1:{web_port}", "--workers", "1"]
+        # A stream has a thread for itself; and who watches one must not hold the end up.
+        bind += ["--threads", str(settings.max_streams + 16), "--graceful-timeout", "2"]
         self._spawn(
             "web",
             [sys.executable, "-m", "gunicorn", *bind, "--no-control-socket", "web.app:create_app()"],

@@ -12,6 +12,7 @@ from redis import Redis
 
 from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.pages import Pages
 from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -47,6 +48,11 @@ class Parts:
             public_url=self.settings.public_url,
             limits=self.settings.policy().limits,
         )
+
+    @cached_property
+    def pages(self) -> Pages:
+        """What the pages and the API show of the whole."""
+        return Pages(self.store, self.views)
 
     @cached_property
     def gitlab(self) -> GitLab:

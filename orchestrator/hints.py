@@ -19,6 +19,8 @@ from orchestrator.records import Due, Kind
 
 LOOK = "toolforge_preview.look"
 SWEEP = "toolforge_preview.sweep"
+#: Somebody looks at the log of a running build.
+FOLLOW = "toolforge_preview.follow"
 
 #: Teardown and GitLab have queues of their own: neither may wait behind the other, or behind builds.
 QUEUES: Mapping[Kind, str] = {
@@ -67,6 +69,13 @@ class Hints:
         key = self._key(due.kind, due.id, "soon" if delay > 0.05 else "now")
         if self._redis.set(key, 1, nx=True, px=int((delay + _REMEMBER_SECONDS) * 1000)):
             self._send(LOOK, (due.kind.value, due.id), queue=QUEUES[due.kind], countdown=delay or None)
+
+    def follow(self, deployment_id: int) -> None:
+        """Somebody looks at the log of a deployment's build: a worker is to follow it."""
+        with suppress(TryLater):
+            self._send(
+                FOLLOW, (Kind.DEPLOYMENT.value, deployment_id), queue=QUEUES[Kind.DEPLOYMENT], countdown=None
+            )
 
     def taken(self, kind: Kind, row_id: int) -> None:
         """A worker looks at the row now; what happens from here on is worth a new hint."""

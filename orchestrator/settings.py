@@ -204,6 +204,16 @@ class Settings(BaseSettings):
         Policy.logs_per_preview, ge=1, le=1000, description="How many deployments of a preview keep logs."
     )
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
+    public_pages: bool = Field(
+        True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
+    )
+    max_streams: int = Field(
+        32,
+        ge=0,
+        le=10_000,
+        description="How many readers a web process keeps up to date by a stream, each with a thread of its "
+        "own; others ask every few seconds. Give gunicorn 16 `--threads` more.",
+    )
 
     @classmethod
     def settings_customise_sources(

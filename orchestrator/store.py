@@ -115,6 +115,11 @@ class Tx(Stock):
         # SQLite lets one transaction write at a time, so that there is nothing to lock.
         self._has_one_writer = connection.dialect.name == "sqlite"
 
+    @property
+    def connection(self) -> Connection:
+        """For what only people ask, and nothing is decided by: see ``reading.py``."""
+        return self._connection
+
     # --- claims ---------------------------------------------------------------------------------------
 
     def claim(self, kind: Kind, row_id: int, *, now: float, seconds: float) -> Claim | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.stack import redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.databases import MariaDB, NotInstalled, PostgreSQL, Server, migrate
@@ -61,3 +64,21 @@ def any_parts(empty_url: str) -> Iterator[Parts]:
     made = Parts(load_settings(database_url=empty_url, gitlab_token="none"))
     yield made
     made.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    port = free_port()
+    folder = str(tmp_path_factory.mktemp("redis"))
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    with subprocess.Popen([redis_binary(), *options], stdout=subprocess.DEVNULL) as server:
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()

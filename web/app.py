@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
-from flask import Flask, Response
+from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
 from orchestrator.settings import load_settings
-from web import health, pages, webhook
+from web import api, audit, badge, doors, errors, health, live, logs, pages, webhook, words
 from web.parts import install
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ def create_app(parts: Parts | None = None) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = parts.settings.body_limit_bytes
     install(app, parts)
-    app.register_blueprint(health.blueprint)
-    app.register_blueprint(webhook.blueprint)
-    app.register_blueprint(pages.blueprint)
-    app.after_request(_close_doors)
+    for part in (doors, words, live, badge):
+        part.install(app)
+    for part in (errors, health, webhook, badge, live, api, audit, logs, pages):
+        app.register_blueprint(part.blueprint)
     _catch_up(parts)
     return app
 
@@ -40,15 +40,3 @@ def _catch_up(parts: Parts) -> None:
         parts.lifecycle.compare_by(time.time())
     except (SQLAlchemyError, PreviewError) as error:
         log.warning("what was missed is looked for later: %s", type(error).__name__)
-
-
-def _close_doors(response: Response) -> Response:
-    """Nothing from elsewhere, no script, no frame: the pages show text that strangers wrote."""
-    response.headers.setdefault(
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'",
-    )
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
-    return response

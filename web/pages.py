@@ -1,34 +1,48 @@
-"""The pages for people: what runs where, and one page for each preview with its timeline and logs."""
+"""The pages for people: what runs where, and one page for each project, preview and account."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
-from flask import Blueprint, Response, abort, current_app, render_template
+from flask import Blueprint, abort, current_app, render_template, request, url_for
 
-from orchestrator.markdown import plain
+from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.stages import stages
 from web.parts import parts_of
 
 blueprint = Blueprint("pages", __name__)
 
-
-@blueprint.app_template_filter("instant")
-def instant(seconds: float | None) -> str:
-    """A time for people, in UTC."""
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+#: Pictures move on so often; between, a page that has not changed is the same to the last byte.
+_TICK_SECONDS = 20
 
 
-@blueprint.app_template_filter("plain")
-def without_controls(text: str) -> str:
-    """Foreign text without control characters; Jinja escapes the rest."""
-    return plain(text)
+def _now() -> float:
+    """The time to the tick before."""
+    return time.time() // _TICK_SECONDS * _TICK_SECONDS
+
+
+def _pages() -> Pages:
+    return parts_of(current_app).pages
 
 
 @blueprint.get("/")
 def overview() -> str:
-    """The pool, the queue and the newest previews."""
-    return render_template("overview.html", overview=parts_of(current_app).views.overview(time.time()))
+    """The pool, the queue, what failed lately, and the newest previews."""
+    pool = _pages().pool(time.time())
+    now = _now()
+    return render_template(
+        "overview.html", pool=pool, now=now, begin=now - PICTURE_SECONDS, live=url_for("live.live")
+    )
+
+
+@blueprint.get("/<path:project>/-/")
+def project(project: str) -> str:
+    """One project."""
+    page = _pages().project(project, before=request.args.get("before", type=int))
+    if page is None:
+        abort(404)
+    badge = f"{parts_of(current_app).settings.public_url}{url_for('badge.of_project', project=project)}"
+    return render_template("project.html", page=page, badge=badge, live=url_for("live.live"))
 
 
 @blueprint.get("/<path:project>/-/<int:iid>")
@@ -37,22 +51,22 @@ def preview(project: str, iid: int) -> str:
     view = parts_of(current_app).views.preview(project, iid)
     if view is None:
         abort(404)
-    return render_template("preview.html", view=view)
+    return render_template(
+        "preview.html",
+        view=view,
+        took={deployment.id: stages(deployment) for deployment in view.deployments},
+        public_url=parts_of(current_app).settings.public_url,
+        live=url_for("live.live", preview=view.preview.id),
+    )
 
 
-@blueprint.get("/<path:project>/-/<int:iid>/<int:deployment_id>/<any(build, job):kind>.log")
-def log(project: str, iid: int, deployment_id: int, kind: str) -> Response:
-    """A kept log, as plain text."""
-    view = parts_of(current_app).views.preview(project, iid)
-    if view is None or deployment_id not in {deployment.id for deployment in view.deployments}:
+@blueprint.get("/accounts/<name>")
+def account(name: str) -> str:
+    """One dev tool account."""
+    now = _now()
+    page = _pages().account(name, now)
+    if page is None:
         abort(404)
-    text = parts_of(current_app).views.log(deployment_id, kind)
-    if text is None:
-        abort(404)
-    return Response(plain(text), mimetype="text/plain")
-
-
-@blueprint.app_errorhandler(404)
-def not_found(_: Exception) -> tuple[str, int]:
-    """A page that says where to go on."""
-    return render_template("not_found.html"), 404
+    return render_template(
+        "account.html", page=page, now=now, live=url_for("live.live", account=page.place.account.id)
+    )

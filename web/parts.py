@@ -47,3 +47,9 @@ def say(app: Flask, dues: Iterable[Due]) -> None:
     """Put on the queue what is due."""
     hints: Hints = app.extensions[_HINTS]
     hints.say(dues)
+
+
+def call_follower(app: Flask, deployment_id: int) -> None:
+    """Have a worker follow the log of a running build."""
+    hints: Hints = app.extensions[_HINTS]
+    hints.follow(deployment_id)

@@ -16,9 +16,10 @@ from kombu.exceptions import OperationalError
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import Conflict, TryLater
-from orchestrator.hints import CLOCK_QUEUE, LOOK, SWEEP, Hints
+from orchestrator.hints import CLOCK_QUEUE, FOLLOW, LOOK, SWEEP, Hints
 from orchestrator.records import Kind
 from orchestrator.settings import load_settings
+from worker.follow import Followers
 from worker.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,18 @@ def look(kind: str, row_id: int) -> None:
     """Look at one row."""
     hints().taken(Kind(kind), row_id)
     runner().look(Kind(kind), row_id)
+
+
+@cache
+def followers() -> Followers:
+    """The logs that this process follows."""
+    return Followers(parts)
+
+
+@app.task(name=FOLLOW)
+def follow(_: str, row_id: int) -> None:
+    """Follow the log of a running build, for those who look at it."""
+    followers().follow(row_id)
 
 
 @app.task(name=SWEEP)

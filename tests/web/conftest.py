@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from deploy.stack import redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
+from tests.conftest import free_port
 from tests.web.scene import WebScene
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +25,6 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis."""
-    port = _free_port()
-    folder = str(tmp_path_factory.mktemp("redis"))
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    with subprocess.Popen([redis_binary(), *options], stdout=subprocess.DEVNULL) as server:
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
-
-
 Serve = Callable[..., WebScene]
 
 
@@ -54,7 +35,7 @@ def _serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
         def start(**settings: object) -> WebScene:
             path = folder / "test.db"
             shutil.copy(empty_database, path)
-            given = {"gitlab_token": "none", "redis_url": f"redis://127.0.0.1:{_free_port()}/0"} | settings
+            given = {"gitlab_token": "none", "redis_url": f"redis://127.0.0.1:{free_port()}/0"} | settings
             parts = Parts(load_settings(database_url=f"sqlite:///{path}", **given))
             stack.callback(parts.close)
             return stack.enter_context(WebScene(parts))

@@ -70,7 +70,8 @@ class WebScene(Background):
         self.parts = parts
         self._keys = itertools.count(1)
         self.project_id = self._connect()
-        server = make_server("127.0.0.1", 0, create_app(parts), threaded=True)
+        self.app = create_app(parts)
+        server = make_server("127.0.0.1", 0, self.app, threaded=True)
         super().__init__(server)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
 

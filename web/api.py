@@ -1,0 +1,218 @@
+"""The API for machines: ``/api/v1``, described at ``/api/v1/openapi.json``, with a page to read it.
+
+Each operation is a function from its checked parameters to a model; the description is made from both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.errors import BadInput
+from orchestrator.livelog import BEGIN
+from orchestrator.pages import Pages
+from orchestrator.preview import State
+from web import audit, logs, shapes
+from web.live import room_of
+from web.openapi import Operation, describe
+from web.parts import parts_of
+from web.shapes import Listed, Query
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+
+OPERATIONS: list[Operation] = []
+_NONE = {404: "There is no such thing."}
+
+
+def operation(
+    rule: str,
+    *,
+    returns: type[BaseModel],
+    query: type[Query] = Query,
+    errors: dict[int, str] | None = None,
+    media_type: str = "application/json",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Serve a function at `rule`: given its parameters, it returns a model, or a response of its own.
+
+    The first line of its docstring is what the description says of it.
+    """
+
+    def serve(function: Callable[..., Any]) -> Callable[..., Any]:
+        summary = (function.__doc__ or "").partition("\n")[0]
+        one = Operation(rule, function.__name__, summary, query, returns, media_type, errors or {})
+        OPERATIONS.append(one)
+
+        def view(**path: Any) -> Response:
+            answer = function(_checked(query), **path)
+            if isinstance(answer, Response):
+                return answer
+            return Response(answer.model_dump_json(), mimetype=media_type)
+
+        blueprint.add_url_rule(rule, function.__name__, view)
+        return function
+
+    return serve
+
+
+def _checked(query: type[Query]) -> Query:
+    given = request.args.to_dict(flat=False)
+    try:
+        return query.model_validate({name: values[-1] for name, values in given.items()})
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"Parameter '{name[:50]}': {first['msg']}.") from None
+
+
+def _pages() -> Pages:
+    return parts_of(current_app).pages
+
+
+@operation("/projects", returns=Listed[shapes.ProjectOut])
+def projects(_: Query) -> Listed[shapes.ProjectOut]:
+    """All connected projects by path."""
+    found = [shapes.ProjectOut.of(project) for project in _pages().projects()]
+    return Listed[shapes.ProjectOut](items=found)
+
+
+@operation("/previews", returns=Listed[shapes.PreviewOut], query=shapes.PreviewsQuery, errors=_NONE)
+def previews(query: shapes.PreviewsQuery) -> Listed[shapes.PreviewOut]:
+    """Previews, those of the newest merge requests first."""
+    found = _pages().previews(query.project, before=query.before, most=query.limit, is_open=query.open)
+    if found is None:
+        abort(404)
+    rows, following = found
+    return Listed[shapes.PreviewOut](items=[shapes.PreviewOut.of(row) for row in rows], next=following)
+
+
+@operation("/deployments", returns=Listed[shapes.DeploymentOut], query=shapes.DeploymentsQuery, errors=_NONE)
+def deployments(query: shapes.DeploymentsQuery) -> Listed[shapes.DeploymentOut]:
+    """Deployments, the newest first."""
+    if query.iid is not None and query.project is None:
+        raise BadInput("Parameter 'iid' needs 'project': numbers of merge requests count within a project.")
+    states = [query.state] if query.state else []
+    found = _pages().deployments(
+        query.project, iid=query.iid, states=states, before=query.before, most=query.limit
+    )
+    if found is None:
+        abort(404)
+    rows, following = found
+    items = [shapes.DeploymentOut.of(row) for row in rows]
+    return Listed[shapes.DeploymentOut](items=items, next=following)
+
+
+@operation("/deployments/<int:deployment_id>", returns=shapes.DeploymentOut, errors=_NONE)
+def deployment(_: Query, deployment_id: int) -> shapes.DeploymentOut:
+    """One deployment."""
+    found = _pages().deployment(deployment_id)
+    if found is None:
+        abort(404)
+    return shapes.DeploymentOut.of(found)
+
+
+@operation(
+    "/deployments/<int:deployment_id>/logs/<any(build, job):kind>",
+    returns=shapes.LineOut,
+    query=shapes.LogQuery,
+    media_type="application/x-ndjson",
+    errors={**_NONE, 429: "Too many follow logs just now."},
+)
+def log(query: shapes.LogQuery, deployment_id: int, kind: str) -> Response:
+    """The lines of a log, one JSON object a line; with `follow` also those to come of a running build."""
+    found = _pages().deployment(deployment_id)
+    if found is None:
+        abort(404)
+    text = parts_of(current_app).views.log(deployment_id, kind)
+    if text is not None:
+        return _lines(_numbered(text))
+    if not (query.follow and kind == "build" and found.deployment.state is State.BUILDING):
+        abort(404)
+    room = room_of(current_app)
+    if request.method != "GET" or not room.take():
+        abort(429)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    answer = _lines(_followed(app, deployment_id))
+    answer.call_on_close(room.leave)
+    return answer
+
+
+def _lines(made: Iterator[str]) -> Response:
+    return Response(made, mimetype="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
+def _numbered(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"
+
+
+def _followed(app: Flask, deployment_id: int) -> Iterator[str]:
+    for batches in logs.batches_of(app, deployment_id, BEGIN):
+        for batch in batches:
+            for number, line in enumerate(batch.lines, batch.first):
+                yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"
+        if not batches:
+            # An empty line means nothing in NDJSON; a reader who has gone is noticed by it.
+            yield "\n"
+
+
+@operation("/events", returns=Listed[shapes.EventOut], query=shapes.EventsQuery)
+def events(query: shapes.EventsQuery) -> Listed[shapes.EventOut]:
+    """Changes of state, the newest first."""
+    given = {name: str(value) for name, value in query.model_dump(exclude={"limit", "before"}).items()}
+    sought = audit.sought(_pages(), given)
+    found, names, following = _pages().events(sought, before=query.before, most=query.limit)
+    items = [shapes.EventOut.of(one, names.get(one.preview_id or 0)) for one in found]
+    return Listed[shapes.EventOut](items=items, next=following)
+
+
+@operation("/accounts", returns=Listed[shapes.AccountOut])
+def accounts(_: Query) -> Listed[shapes.AccountOut]:
+    """The pool by name."""
+    found = [shapes.AccountOut.of(place) for place in _pages().pool(time.time()).places]
+    return Listed[shapes.AccountOut](items=found)
+
+
+@operation("/accounts/<name>", returns=shapes.AccountOut, errors=_NONE)
+def account(_: Query, name: str) -> shapes.AccountOut:
+    """One account of the pool."""
+    found = _pages().account(name, time.time())
+    if found is None:
+        abort(404)
+    return shapes.AccountOut.of(found.place)
+
+
+@operation("/queue", returns=shapes.QueueOut)
+def queue(_: Query) -> shapes.QueueOut:
+    """The builds, and who waits for one."""
+    overview = parts_of(current_app).views.overview(time.time())
+    return shapes.QueueOut(
+        builds=overview.builds,
+        ceiling=overview.ceiling,
+        waiting=overview.waiting,
+        is_frozen=overview.is_frozen,
+        stopped=[f"{view.what}: {view.switch.why}" for view in overview.switches],
+        items=[shapes.WaiterOut.of(waiter) for waiter in overview.queue],
+    )
+
+
+@blueprint.get("/openapi.json")
+def description() -> Response:
+    """The description."""
+    return jsonify(_described())
+
+
+@blueprint.get("/")
+def reference() -> str:
+    """The description as a page."""
+    described = _described()
+    return render_template("api.html", described=described)
+
+
+def _described() -> dict[str, Any]:
+    server = parts_of(current_app).settings.public_url
+    return describe(OPERATIONS, server=server, version=version("toolforge-preview"))

@@ -1,0 +1,327 @@
+"""What the API takes and gives, as models: the description at ``/api/v1/openapi.json`` is made from them.
+
+Times are ISO 8601 in UTC. Text from merge requests and logs is foreign: it comes as it is, control characters
+taken out, and has to be escaped where it is shown.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from orchestrator.markdown import plain
+from orchestrator.pages import Named, Place, Row, Tenant
+from orchestrator.pool import AccountState
+from orchestrator.preview import State
+from orchestrator.reading import NumberedEvent
+from orchestrator.records import Project
+from orchestrator.stages import stages
+from orchestrator.views import Waiter
+
+_T = TypeVar("_T")
+#: SQL's integers end there.
+Number = Annotated[int, Field(ge=1, lt=2**31)]
+Words = Annotated[str, BeforeValidator(plain)]
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+class Query(BaseModel):
+    """Parameters of an address; one that is not known is refused rather than passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageQuery(Query):
+    """Which part of a list."""
+
+    limit: int = Field(50, ge=1, le=200, description="How many at most.")
+    before: Number | None = Field(None, description="`next` of the answer before.")
+
+
+class PreviewsQuery(PageQuery):
+    """Which previews."""
+
+    project: str | None = Field(None, max_length=255, description="Path of a project, as `group/tool`.")
+    open: bool | None = Field(None, description="Whether the merge request is open.")
+
+
+class DeploymentsQuery(PageQuery):
+    """Which deployments."""
+
+    project: str | None = Field(None, max_length=255, description="Path of a project, as `group/tool`.")
+    iid: Number | None = Field(None, description="Number of a merge request; needs `project`.")
+    state: State | None = Field(None, description="The present state.")
+
+
+class EventsQuery(PageQuery):
+    """Which events; the same as on the audit page."""
+
+    project: str = Field("", max_length=255, description="Path of a project, as `group/tool`.")
+    subject: Literal["", "account", "deployment", "preview", "switch"] = Field("", description="What about.")
+    after: str = Field("", max_length=16, description="The state that was entered.")
+    who: str = Field("", max_length=255, description="Who did it.")
+    text: str = Field("", max_length=255, description="Part of the reason.")
+    since: str = Field("", max_length=40, description="From this day or time on, ISO 8601.")
+    until: str = Field("", max_length=40, description="Before this time, or until the end of this day.")
+
+
+class LogQuery(Query):
+    """How to read a log."""
+
+    follow: bool = Field(False, description="Of a running build: go on with the lines to come.")
+
+
+class Listed(BaseModel, Generic[_T]):
+    """A part of a list, the newest first."""
+
+    items: list[_T]
+    next: int | None = Field(
+        default=None, description="Pass it as `before` for the next part; null: no more."
+    )
+
+
+class ProjectOut(BaseModel):
+    """A connected GitLab project."""
+
+    id: int
+    gitlab_id: int
+    path: str
+    web_url: str
+    build_seconds: float | None = Field(description="What its newest builds took.")
+    image_bytes: int | None
+
+    @classmethod
+    def of(cls, project: Project) -> ProjectOut:
+        """The shape of `project`."""
+        return cls.model_validate(project, from_attributes=True)
+
+
+class CheckOut(BaseModel):
+    """One smoke check's answer."""
+
+    name: Words
+    passed: bool
+    message: Words
+
+
+class FailureOut(BaseModel):
+    """Why a deployment did not get to live."""
+
+    stage: str
+    summary: Words
+    remedy: Words
+    excerpt: Words
+
+
+class StageOut(BaseModel):
+    """One state on the way to the verdict."""
+
+    state: State
+    since: datetime
+    until: datetime | None
+
+
+class DeploymentOut(BaseModel):
+    """One try at one commit of a merge request."""
+
+    id: int
+    project: str
+    iid: int
+    sha: str
+    state: State
+    step: str
+    since: datetime
+    created_at: datetime
+    trigger: str
+    actor: Words
+    is_bot: bool
+    check_only: bool
+    stages: list[StageOut]
+    failure: FailureOut | None
+    checks: list[CheckOut]
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> DeploymentOut:
+        """The shape of a deployment."""
+        one = tenant.deployment
+        took = [
+            StageOut(state=stage.state, since=_at(stage.since), until=_time(stage.until))
+            for stage in stages(one)
+        ]
+        failure, checks = one.failure, one.checks
+        return cls(
+            id=one.id,
+            project=tenant.of.project.path,
+            iid=one.iid,
+            sha=one.sha,
+            state=one.state,
+            step=one.step,
+            since=_at(one.since),
+            created_at=_at(one.created_at),
+            trigger=one.trigger,
+            actor=one.actor,
+            is_bot=one.is_bot,
+            check_only=one.check_only,
+            stages=took,
+            failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
+            checks=[CheckOut.model_validate(check, from_attributes=True) for check in checks],
+        )
+
+
+class PreviewOut(BaseModel):
+    """What one merge request has got."""
+
+    id: int
+    project: str
+    iid: int
+    title: Words
+    author: Words
+    source_branch: Words
+    target_branch: Words
+    merge_request_state: str
+    web_url: str
+    state: State | None = Field(description="Of the newest deployment; null before the first.")
+    sha: str | None
+    address: str | None = Field(description="Where it can be looked at, while it is up.")
+    expires_at: datetime | None
+    keep_until: datetime | None
+    stop_reason: Words
+
+    @classmethod
+    def of(cls, row: Row) -> PreviewOut:
+        """The shape of a preview."""
+        preview, newest = row.of.preview, row.newest
+        return cls(
+            id=preview.id,
+            project=row.of.project.path,
+            iid=preview.iid,
+            title=preview.title,
+            author=preview.author,
+            source_branch=preview.source_branch,
+            target_branch=preview.target_branch,
+            merge_request_state=preview.mr_state,
+            web_url=preview.web_url,
+            state=newest.state if newest else None,
+            sha=newest.sha if newest else None,
+            address=row.address,
+            expires_at=_time(preview.expires_at),
+            keep_until=_time(preview.keep_until),
+            stop_reason=preview.stop_reason,
+        )
+
+
+class AccountOut(BaseModel):
+    """A dev tool account of the pool."""
+
+    name: str
+    state: AccountState
+    since: datetime
+    reason: Words
+    drain: bool
+    shared: bool
+    address: str
+    bytes_used: int | None
+    bytes_limit: int | None
+    merge_requests: list[str] = Field(description="What runs there, as `group/tool!12`.")
+
+    @classmethod
+    def of(cls, place: Place) -> AccountOut:
+        """The shape of an account."""
+        account = place.account
+        return cls(
+            name=account.name,
+            state=account.state,
+            since=_at(account.since),
+            reason=account.reason,
+            drain=account.drain,
+            shared=account.shared,
+            address=place.address,
+            bytes_used=account.bytes_used,
+            bytes_limit=account.bytes_limit,
+            merge_requests=[tenant.of.name for tenant in place.tenants],
+        )
+
+
+class WaiterOut(BaseModel):
+    """Somebody in the queue."""
+
+    position: int
+    project: str
+    iid: int
+    verdict_at: datetime | None = Field(description="When the verdict is expected; null: nobody can tell.")
+
+    @classmethod
+    def of(cls, waiter: Waiter) -> WaiterOut:
+        """The shape of one who waits."""
+        return cls(
+            position=waiter.turn.position,
+            project=waiter.project.path,
+            iid=waiter.preview.iid,
+            verdict_at=_time(waiter.turn.verdict_at),
+        )
+
+
+class QueueOut(BaseModel):
+    """The builds, and who waits for one."""
+
+    builds: int
+    ceiling: int
+    waiting: int = Field(description="All that wait, those for an approval among them.")
+    is_frozen: bool
+    stopped: list[str] = Field(description="What operators have stopped.")
+    items: list[WaiterOut] = Field(description="The next first; the beginning of a long queue.")
+
+
+class EventOut(BaseModel):
+    """One change of state."""
+
+    id: int
+    at: datetime
+    subject: str
+    subject_id: int
+    merge_request: str | None
+    before: str
+    after: str
+    who: Words
+    why: Words
+
+    @classmethod
+    def of(cls, one: NumberedEvent, named: Named | None) -> EventOut:
+        """The shape of an event."""
+        event = one.event
+        return cls(
+            id=one.id,
+            at=_at(event.at),
+            subject=event.subject,
+            subject_id=event.subject_id,
+            merge_request=named.name if named else None,
+            before=event.before,
+            after=event.after,
+            who=event.who,
+            why=event.why,
+        )
+
+
+class LineOut(BaseModel):
+    """One line of a log, as a line of NDJSON."""
+
+    number: int
+    text: Words
+
+
+class ProblemOut(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
