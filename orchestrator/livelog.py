@@ -23,6 +23,8 @@ _WATCHED_SECONDS = 20
 _KEPT_SECONDS = 900
 #: Between two calls for a follower.
 _CALL_SECONDS = 2
+#: After a stream that has come to its end.
+_READ_SECONDS = 30
 #: Of a line, and of a whole log, this much is passed on; the kept log has more.
 _LONGEST_LINE, _LONGEST_LOG = 8_000, 4_000_000
 #: Where a stream begins.
@@ -81,8 +83,13 @@ class LiveLog:
         self._redis.expire(self._place, PLACE_SECONDS)
         return bool(self._redis.exists(self._watched))
 
-    def leave_place(self, token: str) -> None:
-        """Follow no more."""
+    def leave_place(self, token: str, *, is_read: bool = False) -> None:
+        """Follow no more; `is_read` says that the stream came to its end.
+
+        The build is known to have ended only some moments later: till then nobody needs to be called.
+        """
+        if is_read:
+            self._redis.set(self._called, 1, ex=_READ_SECONDS)
         if self._holds(token):
             self._redis.delete(self._place)
 

@@ -163,7 +163,7 @@ def _followed(app: Flask, deployment_id: int) -> Iterator[str]:
 @operation("/events", returns=Listed[shapes.EventOut], query=shapes.EventsQuery)
 def events(query: shapes.EventsQuery) -> Listed[shapes.EventOut]:
     """Changes of state, the newest first."""
-    given = {name: str(value) for name, value in query.model_dump(exclude={"limit", "before"}).items()}
+    given = query.model_dump(exclude={"limit", "before"}, exclude_none=True)
     sought = audit.sought(_pages(), given)
     found, names, following = _pages().events(sought, before=query.before, most=query.limit)
     items = [shapes.EventOut.of(one, names.get(one.preview_id or 0)) for one in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ def _operation(
         "parameters": operation.parameters(),
         "responses": {
             "200": {
-                "description": operation.returns.__doc__ or "",
+                "description": inspect.getdoc(operation.returns) or "",
                 "content": {operation.media_type: {"schema": references[operation.returns]}},
             },
             **{str(code): {"description": words, "content": problem} for code, words in errors.items()},

@@ -101,8 +101,8 @@ def pass_on(live: LiveLog, token: str, open_lines: Lines) -> None:
                 pump.is_wanted = live.keep_place(token)
                 kept_at = time.monotonic()
     finally:
-        pump.is_wanted = False
-        live.leave_place(token)
+        was_wanted, pump.is_wanted = pump.is_wanted, False
+        live.leave_place(token, is_read=was_wanted and pump.failed is None and not pump.is_alive())
     if pump.failed is not None:
         raise pump.failed
 

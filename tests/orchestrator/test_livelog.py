@@ -68,6 +68,12 @@ def test_ten_who_look_call_one_follower(live: LiveLog) -> None:
     assert not live.want()
 
 
+def test_when_the_stream_has_come_to_its_end_nobody_is_called(live: LiveLog) -> None:
+    live.take_place("a")
+    live.leave_place("a", is_read=True)
+    assert not live.want()
+
+
 def test_what_is_too_long_is_cut_and_ends_being_followed(live: LiveLog) -> None:
     assert live.add(["x" * 1_000_000])
     assert lines_of(live) == [(1, "x" * 8000)]
