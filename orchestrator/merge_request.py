@@ -81,6 +81,8 @@ class Command:
 
 
 _COMMAND = re.compile(r"/preview(?:[ \t]+(?P<verb>[a-z]{1,20})(?:[ \t]+(?P<argument>[0-9a-z]{1,20}))?)?")
+#: Markdown takes a line that is indented so far for code.
+_CODE = re.compile(r"\s*^( {4}| {0,3}\t)", re.MULTILINE)
 _DURATION = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -98,7 +100,7 @@ def command_in(comment: str) -> Command | None:
     not set anything off.
     """
     match = _COMMAND.fullmatch(comment.strip())
-    if match is None:
+    if match is None or _CODE.match(comment):
         return None
     words = [word for word in (match["verb"], match["argument"]) if word]
     match words:
