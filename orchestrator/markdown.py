@@ -11,6 +11,7 @@ import re
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 # Control characters, and the marks that turn the direction of text around.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_AT_LINE_START = re.compile(r"^([ \t]*)/", re.MULTILINE)
 
 
 def plain(text: str) -> str:
@@ -38,7 +39,8 @@ def code(text: str, *, limit: int = 300) -> str:
 
 def fence(text: str, *, limit: int = 4000) -> str:
     """`text`, its last `limit` characters at most, as a fenced block that it cannot break out of."""
-    shown = plain(text)[-limit:]
+    # Older versions of GitLab find quick actions by an expression that a longer fence deceives.
+    shown = _AT_LINE_START.sub("\\1\u200b/", plain(text)[-limit:])
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
     ticks = "`" * max(3, longest + 1)
     return f"{ticks}text\n{shown}\n{ticks}"

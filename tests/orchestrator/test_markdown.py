@@ -75,13 +75,15 @@ def test_nothing_closes_a_fence_but_its_own_end(text: str) -> None:
     assert set(ticks) == {"`"}
     assert last == ticks
     assert not any(line.lstrip().startswith(ticks) for line in inner)
+    assert not any(re.match(r"[ \t]*/", line) for line in inner), "GitLab might carry it out"
 
 
 @given(hostile, st.integers(1, 30))
 def test_a_fence_keeps_the_end_of_a_long_text(text: str, limit: int) -> None:
     first, *inner, _ = fence(text, limit=limit).split("\n")
     assert first.endswith("text")
-    assert "\n".join(inner) == plain(text)[-limit:]
+    unbroken = "\n".join(inner).replace("\u200b/", "/")
+    assert unbroken == plain(text)[-limit:].replace("\u200b/", "/")
 
 
 def test_a_sentence_of_a_stranger_mentions_nobody_and_links_nowhere() -> None:
