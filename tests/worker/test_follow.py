@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from orchestrator.toolforge import ToolforgeError
 from tests.worker.scene import ENDLESS, LOUD, Service, until
 from worker.follow import Followers, pass_on
 
+_numbers = itertools.count(1)
+
 
 @pytest.fixture
 def watched(serve: Callable[..., Service], redis_url: str) -> Service:
     """A service with a Redis, whose account was found clean."""
-    service = serve(redis_url=redis_url)
-    service.parts.redis.flushall()
+    # What another test has followed may still be written.
+    service = serve(redis_url=redis_url, queue_prefix=f"follow-{next(_numbers)}")
     service.cleans()
     return service
 
