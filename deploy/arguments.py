@@ -6,7 +6,7 @@ import re
 
 import click
 
-from orchestrator.merge_request import seconds_of
+from orchestrator.durations import seconds_of
 
 
 class Check(click.ParamType[tuple[str, int | None]]):
@@ -33,10 +33,10 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """In seconds."""
-        seconds = seconds_of(value)
-        if seconds is None:
-            self.fail(f"'{value}' is no duration such as 90m, 48h or 3d", param, ctx)
-        return seconds
+        try:
+            return seconds_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 CHECKS = click.option(

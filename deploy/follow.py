@@ -26,7 +26,7 @@ class TookTooLong(PreviewError):
 def connect(stack: Stack, path: str, checks: tuple[tuple[str, int | None], ...] = ()) -> None:
     """Connect a project, if it is not connected yet."""
     with stack.parts.store.read() as tx:
-        if any(project.path == path for project in tx.projects()):
+        if tx.project_at(path) is not None:
             return
     connect_project(stack.parts, path, checks=checks, now=time.time())
 

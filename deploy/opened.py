@@ -30,7 +30,7 @@ def operator() -> str:
 def connected_project(parts: Parts, path: str) -> Project:
     """The project ``group/name``; raises :class:`BadInput` when it is not connected."""
     with parts.store.read() as tx:
-        found = next((project for project in tx.projects() if project.path == path), None)
+        found = tx.project_at(path)
     if found is None:
         raise BadInput(f"'{path}' is not connected; `toolforge-preview project list` shows those that are.")
     return found

@@ -64,11 +64,12 @@ class Change(Journal):
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         was_closed = known is not None and not known.is_open
         is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
-        reason = rules.why_not(self._tx.project(delivery.project_id).rules, seen)
+        decided = self._tx.project(delivery.project_id).rules
+        reason = rules.why_not(decided, seen)
         refusal = newest.refusal if newest is not None else None
         if is_known and not was_closed and not _applies_anew(refusal, reason, seen):
             return "nothing to do: the head commit is known"
-        new = self._deploy(present, trigger=delivery.kind, approved=seen.is_from_project)
+        new = self._deploy(present, decided, trigger=delivery.kind, approved=seen.is_from_project)
         if reason is not None:
             refused = preview.decline(new, Refusal(reason, {_BY_RULES: True}), self._now)
             self.put_deployment(new, refused, why=reason)
@@ -125,10 +126,11 @@ class Change(Journal):
         """
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
+        decided = self._tx.project(present.project_id).rules
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
         if newest is not None and is_pending and newest.can_be_hastened:
-            by_bot = self._is_by_bot(present)
+            by_bot = self._is_by_bot(present, decided)
             self.put_deployment(newest, preview.approve(newest, self._now, is_bot=by_bot))
             verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
             why = f"commit {newest.sha} {verb} by {self._who}"
@@ -138,15 +140,15 @@ class Change(Journal):
             return
         if newest is not None and is_pending and not newest.check_only:
             raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
-        self._deploy(present, trigger=trigger, approved=True)
+        self._deploy(present, decided, trigger=trigger, approved=True)
 
-    def _deploy(self, present: Preview, *, trigger: str, approved: bool) -> Deployment:
+    def _deploy(self, present: Preview, decided: Rules, *, trigger: str, approved: bool) -> Deployment:
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
         step = Step.READ_FILE if approved else Step.AWAIT_APPROVAL
-        by_bot, is_asked_for = self._is_by_bot(present), trigger in preview.ASKED_FOR
-        only_checked = self._tx.project(present.project_id).rules.check_only_bots
+        by_bot, is_asked_for = self._is_by_bot(present, decided), trigger in preview.ASKED_FOR
+        only_checked = decided.check_only_bots
         if only_checked is None:
             only_checked = self._policy.check_only_bots
         new = self._tx.add_deployment(
@@ -170,9 +172,9 @@ class Change(Journal):
         self.plan_again = True
         return new
 
-    def _is_by_bot(self, present: Preview) -> bool:
+    def _is_by_bot(self, present: Preview, decided: Rules) -> bool:
         """True when no person has a hand in it: neither in the merge request nor in what is done now."""
-        named = self._policy.bots | set(self._tx.project(present.project_id).rules.bots)
+        named = self._policy.bots | set(decided.bots)
         return all(is_bot(name, named) for name in (present.author, self._who))
 
     def _ready_at(self, present: Preview, by_bot: bool) -> float | None:

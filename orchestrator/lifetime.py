@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.durations import seconds_of
 from orchestrator.preview import Deployment, State
 from orchestrator.repoconfig import restored
-from orchestrator.repovalues import seconds_of
 
 
 def live_seconds(live: Deployment, usual: float) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.durations import is_duration, seconds_of
+
 #: GitLab's words for a merge request that may still be merged; ``locked`` is GitLab in the act of merging.
 OPEN_STATES = frozenset({"opened", "locked"})
 
@@ -83,14 +85,6 @@ class Command:
 _COMMAND = re.compile(r"/preview(?:[ \t]+(?P<verb>[a-z]{1,20})(?:[ \t]+(?P<argument>[0-9a-z]{1,20}))?)?")
 #: Markdown takes a line that is indented so far for code.
 _CODE = re.compile(r"\s*^( {4}| {0,3}\t)", re.MULTILINE)
-_DURATION = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds_of(duration: str) -> float | None:
-    """A number with m, h or d (minutes, hours, days) as seconds; None for anything else."""
-    match = _DURATION.fullmatch(duration)
-    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 def command_in(comment: str) -> Command | None:
@@ -106,7 +100,7 @@ def command_in(comment: str) -> Command | None:
     match words:
         case []:
             return Command(Verb.PREVIEW)
-        case [Verb.KEEP, duration] if seconds_of(duration) is not None:
+        case [Verb.KEEP, duration] if is_duration(duration):
             return Command(Verb.KEEP, seconds_of(duration))
         case [word] if word in _ALONE:
             return Command(Verb(word))

@@ -154,7 +154,7 @@ class Pages:
     def project(self, path: str, *, before: int | None = None, most: int = 30) -> ProjectPage | None:
         """A project, and its merge requests that are older than number `before`; None: there is none."""
         with self._store.read() as tx:
-            project = reading.project_at(tx, path)
+            project = tx.project_at(path)
             if project is None:
                 return None
             rows, following = self._rows(tx, [project], project.id, before=before, most=most)
@@ -265,7 +265,7 @@ class Pages:
         Of a project it is that of the newest deployment that got to a verdict, or is on its way to one.
         """
         with self._store.read() as tx:
-            project = reading.project_at(tx, path)
+            project = tx.project_at(path)
             preview = tx.preview_of(project.id, iid) if project and iid is not None else None
             if project is None or (iid is not None and preview is None):
                 return None
@@ -294,7 +294,7 @@ class Pages:
         shown, following = _cut(found, most, [one.id for one in found])
         newest = reading.newest_of(tx, [one.id for one in shown])
         by_id = {project.id: project for project in projects}
-        holders = {account.preview_id: account for account in tx.accounts()}
+        holders = reading.holders(tx, [one.id for one in shown])
         return [
             Row(
                 Named(by_id[one.project_id], one),
@@ -309,12 +309,12 @@ class Pages:
     def _places(
         self, tx: Tx, projects: Mapping[int, Project], accounts: Sequence[Account], begin: float
     ) -> list[Place]:
+        only = accounts[0] if len(accounts) == 1 else None
         going: dict[tuple[int | None, int | None], list[Deployment]] = defaultdict(list)
-        for deployment, _ in tx.unsettled():
+        for deployment in tx.unsettled_on(only) if only else (one for one, _ in tx.unsettled()):
             going[deployment.account_id, deployment.fence].append(deployment)
         leases: dict[int, list[Lease]] = defaultdict(list)
-        only = accounts[0].id if len(accounts) == 1 else None
-        for lease in reading.leases_since(tx, begin, account_id=only):
+        for lease in reading.leases_since(tx, begin, account_id=only.id if only else None):
             leases[lease.account_id].append(lease)
         there = {a.id: going.get((a.id, a.fence), []) for a in accounts}
         previews = reading.previews_by_id(tx, [one.preview_id for some in there.values() for one in some])

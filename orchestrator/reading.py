@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 
 from orchestrator import tables as t
+from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
-from orchestrator.records import Event, Lease, Preview, Project
-from orchestrator.rows import deployment_from, event_from, lease_from, preview_from, project_from
+from orchestrator.records import Event, Lease, Preview
+from orchestrator.rows import account_from, deployment_from, event_from, lease_from, preview_from
 from orchestrator.store import Tx
 
 #: Events that say nothing but what the merge requests show anyway; the settings of a project are not public.
@@ -61,16 +62,17 @@ class NumberedEvent:
     preview_id: int | None
 
 
-def project_at(tx: Tx, path: str) -> Project | None:
-    """The connected project at GitLab's `path`."""
-    row = tx.connection.execute(select(t.project).where(t.project.c.path == path)).first()
-    return project_from(row) if row else None
-
-
 def previews_by_id(tx: Tx, ids: Sequence[int]) -> Mapping[int, Preview]:
     """Some previews."""
     rows = tx.connection.execute(select(t.preview).where(t.preview.c.id.in_(ids))) if ids else ()
     return {row.id: preview_from(row) for row in rows}
+
+
+def holders(tx: Tx, preview_ids: Sequence[int]) -> Mapping[int, Account]:
+    """The accounts that some previews have, by the preview's id."""
+    held = select(t.account).where(t.account.c.preview_id.in_(preview_ids))
+    rows = tx.connection.execute(held) if preview_ids else ()
+    return {row.preview_id: account_from(row) for row in rows}
 
 
 def previews_of(

@@ -374,11 +374,12 @@ def _checks(newest: Deployment) -> str:
 def _stages(newest: Deployment) -> str:
     """How long each stage took, for those that are over."""
     entered = sorted((newest.entered or {}).items(), key=lambda item: item[1])
-    took = [f"{state} {_duration(until - since)}" for (state, since), (_, until) in pairwise(entered)]
+    took = [f"{state} {duration(until - since)}" for (state, since), (_, until) in pairwise(entered)]
     return f"Took: {', '.join(took)}." if took else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """How long something took, for people."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

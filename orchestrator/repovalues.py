@@ -15,6 +15,7 @@ import re2
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 from pydantic.config import JsonDict
 
+from orchestrator.durations import seconds_of
 from orchestrator.jsonpath import parse_path
 
 #: A try of a check may take so long at most.
@@ -65,13 +66,7 @@ def _is_json_path(text: str) -> str:
     return text
 
 
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"Mi": 2**20, "Gi": 2**30}
-
-
-def seconds_of(duration: str) -> float:
-    """Seconds of a duration such as 90m, 48h or 3d."""
-    return float(duration[:-1]) * _UNITS[duration[-1]]
 
 
 def bytes_of(size: str) -> int:

@@ -87,6 +87,7 @@ LEASED = select(t.account.c.id).where(
 )
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
+PROJECT_AT = select(t.project).where(t.project.c.path == bindparam("path"))
 PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
@@ -142,7 +143,7 @@ UNSETTLED_ON = _DEPLOYMENTS.where(
     t.deployment.c.account_id == bindparam("account_id"),
     t.deployment.c.fence == bindparam("fence"),
     ONE_IS_UNSETTLED,
-)
+).order_by(t.deployment.c.id)
 LIVE = select(func.count()).where(t.deployment.c.state == State.LIVE)
 #: For the scheduler; the states are there for their index.
 WAITING = (

@@ -178,6 +178,12 @@ class Tx(Stock):
         """The project with our id; :class:`NotFound` if there is none."""
         return project_from(self._one(sql.PROJECT, {"id": project_id}, f"project {project_id}"))
 
+    def project_at(self, path: str) -> Project | None:
+        """The connected project at GitLab's `path`."""
+        # Addresses bring anything; a database refuses a NUL, or half a character, with an error of its own.
+        row = self._connection.execute(sql.PROJECT_AT, {"path": path}).first() if path.isprintable() else None
+        return project_from(row) if row else None
+
     def project_by_gitlab_id(self, gitlab_id: int) -> Project | None:
         """The project with GitLab's id."""
         row = self._connection.execute(select(t.project).where(t.project.c.gitlab_id == gitlab_id)).first()

@@ -185,7 +185,7 @@ class Views:
         if not 0 < iid < 2**31:
             return None
         with self._store.read() as tx:
-            project = next((p for p in tx.projects() if p.path == project_path), None)
+            project = tx.project_at(project_path)
             present = tx.preview_of(project.id, iid) if project else None
             return self._view(tx, project, present, with_events=True) if project and present else None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flask import Flask, url_for
 
+from orchestrator import report
 from orchestrator.markdown import plain
 from orchestrator.report import size
 
@@ -41,13 +42,7 @@ def duration(seconds: float | None) -> str:
     """How long something took."""
     if seconds is None:
         return ""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return report.duration(seconds) if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def tone(state: str) -> str:

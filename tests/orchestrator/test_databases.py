@@ -146,6 +146,15 @@ def test_a_large_log_that_cannot_be_compressed_is_kept(world: World) -> None:
         assert tx.log(world.deployment().id, "job") == "\0?"
 
 
+@pytest.mark.parametrize("path", ["", "group/tool\0", "group/\ud83d", "GROUP/TOOL", "group/tool "])
+def test_no_other_address_names_a_project(world: World, path: str) -> None:
+    with world.store.read() as tx:
+        found = tx.project_at("group/tool")
+        assert found is not None
+        assert found.id == world.project_id
+        assert tx.project_at(path) is None
+
+
 def test_only_the_newest_deployments_of_a_preview_keep_their_logs(world: World) -> None:
     world.sees(2)
     for sha in ("a" * 40, "b" * 40, "c" * 40):

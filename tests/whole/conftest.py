@@ -23,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def scene(stack: Stack) -> Iterator[Scene]:
-    """Merge requests on the stack; afterwards everything is closed and has to be clean."""
+    """Merge requests on the module's own stack, or this; afterwards all is closed and has to be clean."""
     made = Scene(stack)
     yield made
     made.close_all()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.follow import pool_is_clean, verdict_on, wait_for
+from deploy.follow import verdict_on, wait_for
 from deploy.stack import Stack
 from orchestrator.preview import State
 from tests.whole.faults import arm_gitlab, gitlab_still_to_fail
@@ -30,14 +30,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         state / "state", tools=("dev-1", "dev-2"), overrides=overrides, toolforge_options=synthetic
     ) as made:
         yield made
-
-
-@pytest.fixture
-def scene(stack: Stack) -> Iterator[Scene]:
-    made = Scene(stack)
-    yield made
-    made.close_all()
-    wait_for("every account to be free and empty", lambda: pool_is_clean(stack), seconds=60.0)
 
 
 def lose(scene: Scene, count: int = 1) -> None:

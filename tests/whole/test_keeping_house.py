@@ -41,14 +41,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-@pytest.fixture
-def scene(stack: Stack) -> Iterator[Scene]:
-    made = Scene(stack)
-    yield made
-    made.close_all()
-    wait_for("every account to be free and empty", lambda: pool_is_clean(stack), seconds=60.0)
-
-
 @contextmanager
 def somebody(stack: Stack, tool: str) -> Iterator[AccountClient]:
     """Whoever else has the account's certificate."""

@@ -42,14 +42,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-@pytest.fixture
-def scene(stack: Stack) -> Iterator[Scene]:
-    made = Scene(stack)
-    yield made
-    made.close_all()
-    wait_for("every account to be free and empty", lambda: pool_is_clean(stack), seconds=60.0)
-
-
 def live(scene: Scene, merge_request: MergeRequest) -> bool:
     view = scene.stack.parts.views.preview(merge_request.project.path, merge_request.iid)
     return view is not None and view.newest is not None and view.newest.state is State.LIVE
