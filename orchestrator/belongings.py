@@ -11,7 +11,9 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.components import beside
 from orchestrator.preview import Deployment
+from orchestrator.repoconfig import restored
 from orchestrator.toolforge_answers import Build, Job
 
 #: The one published job of an account: its name stays, so that an update swaps the image in place.
@@ -23,7 +25,8 @@ ENVVAR_PREFIX = "PREVIEW_"
 ADDRESS_ENVVAR = "PREVIEW_URL"
 
 _IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})")
-_CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})")
+#: The web part's, or a component's.
+_CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})(?:-[-a-z0-9]+)?")
 #: ``HOST/tool-T/NAME:TAG@DIGEST``, of which the project and the name are always there.
 _REFERENCE = re.compile(r"(?:[^/]+/)?tool-(?P<tool>[^/:@]+)/(?P<name>[^/:@]+)(?::[^/:@]*)?(?:@[^/@]*)?")
 _NAMED = 3
@@ -113,10 +116,19 @@ def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None
 def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:
     """True for a job of account `tool` that is called like one of ours and runs an image of ours.
 
-    That image may be one that was built for another deployment of the same files.
+    That image may be one that was built for another deployment of the same files, whose components have the
+    same names.
     """
+    built_for = owner(image_of(tool, job.image), known)
+    if built_for is None:
+        return False
     is_named = job.name == PUBLISHED_JOB or candidate_id(job.name) in known
-    return is_named and owner(image_of(tool, job.image), known) is not None
+    return is_named or job.name in component_jobs(built_for)
+
+
+def component_jobs(deployment: Deployment) -> frozenset[str]:
+    """The names of the jobs that a deployment has beside the published one."""
+    return frozenset(beside(restored(deployment.config).components))
 
 
 def candidate_id(job_name: str) -> int | None:

@@ -103,20 +103,20 @@ def explain_build(log: str, message: str) -> Failure:
     )
 
 
-def explain_crash(log: str, exit_code: int | None, command: str) -> Failure:
-    """Why a job's process exited, from its log and exit code."""
+def explain_crash(log: str, exit_code: int | None, command: str, *, what: str = "web process") -> Failure:
+    """Why a job's process exited, from its log and exit code; `what` it is called for people."""
     if exit_code == 127:
         summary = f"the command '{command}' was not found (exit code 127)"
         remedy = f"Add a line `{command}: ...` to the `Procfile` at the top of the repository."
     elif exit_code in _ENDED_BY_FORCE:
-        summary = f"the web process was ended by force (exit code {exit_code})"
+        summary = f"the {what} was ended by force (exit code {exit_code})"
         remedy = (
             "It has to listen on 0.0.0.0, on the port in $PORT, soon after its start, and to make do with "
             "the memory that Toolforge gives it."
         )
     else:
         code = "" if exit_code is None else f" (exit code {exit_code})"
-        summary = f"the web process exited right after its start{code}"
+        summary = f"the {what} exited right after its start{code}"
         remedy = "The last lines of its log say why; it has to keep running and to listen on $PORT."
     return Failure(stage="start", summary=summary, remedy=remedy, excerpt=excerpt(plain(log)))
 

@@ -10,7 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.belongings import PUBLISHED_JOB, Holdings, Sorted, candidate_id, image_of, owner
+from orchestrator.belongings import (
+    PUBLISHED_JOB,
+    Holdings,
+    Sorted,
+    candidate_id,
+    component_jobs,
+    image_of,
+    owner,
+)
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.toolforge_answers import Job
@@ -91,7 +99,8 @@ def _is_orphan(
     number = candidate_id(job.name)
     if number is not None:
         return _is_over(known.get(number), account)
-    return not any(d.state is State.LIVE or _is_near_the_address(d) for d in going)
+    needed = (d for d in going if d.has_jobs)
+    return not any(job.name == PUBLISHED_JOB or job.name in component_jobs(d) for d in needed)
 
 
 def _is_near_the_address(deployment: Deployment) -> bool:
@@ -99,16 +108,20 @@ def _is_near_the_address(deployment: Deployment) -> bool:
 
 
 def _lost(held: Holdings, found: Sorted, going: Sequence[Deployment], looked_at: float) -> Deployment | None:
-    """The deployment that should be at the address and is not; none while another is on its way there."""
+    """The deployment of which a job is not as it should be; none while another is on its way there."""
     live = next((d for d in going if d.state is State.LIVE and d.since < looked_at), None)
     if live is None or any(_is_near_the_address(d) for d in going if d is not live):
         return None
-    job = next((job for job in held.jobs if job.name == PUBLISHED_JOB), None)
-    if job is None:
-        return live
-    # Somebody else's image under our job's name is theirs to take away.
-    is_another = job in found.ours.jobs and _digest(job.image) != _digest(live.image or "")
-    return live if is_another else None
+    jobs = {job.name: job for job in held.jobs}
+
+    def is_lost(name: str) -> bool:
+        job = jobs.get(name)
+        if job is None:
+            return True
+        # Somebody else's image under our job's name is theirs to take away.
+        return job in found.ours.jobs and _digest(job.image) != _digest(live.image or "")
+
+    return live if any(map(is_lost, [PUBLISHED_JOB, *component_jobs(live)])) else None
 
 
 def _digest(reference: str) -> str:

@@ -127,6 +127,8 @@ STEPS: Mapping[State, frozenset[Step]] = {
 PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
+#: In these it has jobs, or is about to get them.
+_WITH_JOBS = frozenset({State.STARTING, State.CHECKING, State.LIVE})
 #: The trigger of a deployment for which an image that is there already will not do.
 REBUILD = "rebuild"
 #: The trigger of any other that a person asked for.
@@ -223,6 +225,11 @@ class Deployment:
         """True while the address serves, or may serve, this deployment's image without its being live."""
         leaves_a_job = self.step is Step.TIDY and (self.state is State.FAILED or self.check_only)
         return self.step in AT_THE_ADDRESS or (leaves_a_job and State.STARTING in (self.entered or {}))
+
+    @property
+    def has_jobs(self) -> bool:
+        """True while jobs of it run in its account, or are about to."""
+        return self.state in _WITH_JOBS or self.is_at_the_address
 
     @property
     def is_settled(self) -> bool:

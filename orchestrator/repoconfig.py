@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from orchestrator.components import MOST_COMPONENTS, Components
 from orchestrator.repovalues import (
     LONGEST_CHECK_SECONDS,
     MOST_PATTERN,
@@ -26,6 +27,7 @@ from orchestrator.repovalues import (
     Labels,
     Line,
     Memory,
+    Model,
     Path,
     Patterns,
     RunName,
@@ -39,11 +41,7 @@ FILE_NAME = ".toolforge-preview.yaml"
 MOST_CHECKS = 20
 
 
-class _Model(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Check(_Model):
+class Check(Model):
     """One smoke check of the running preview; all that is given has to be so."""
 
     path: Path = Field(default="/", description="What is asked for.", title="a path such as /healthz")
@@ -93,7 +91,7 @@ class Check(_Model):
     )
 
 
-class Build(_Model):
+class Build(Model):
     """What the build is given."""
 
     envvars: dict[BuildName, EnvvarValue] = Field(
@@ -105,7 +103,7 @@ class Build(_Model):
     )
 
 
-class Run(_Model):
+class Run(Model):
     """What the running preview is given."""
 
     envvars: Annotated[dict[RunName, EnvvarValue], AfterValidator(is_not_ours)] = Field(
@@ -125,7 +123,7 @@ class Run(_Model):
     )
 
 
-class Life(_Model):
+class Life(Model):
     """How long the preview lives."""
 
     min: Duration | None = Field(
@@ -138,7 +136,7 @@ class Life(_Model):
     )
 
 
-class Filters(_Model):
+class Filters(Model):
     """Which merge requests get a preview; others get a neutral status. A command gets one all the same."""
 
     paths: Globs = Field(
@@ -165,7 +163,7 @@ class Filters(_Model):
     drafts: bool = Field(default=True, description="Whether drafts get a preview.", title="true or false")
 
 
-class RepoConfig(_Model):
+class RepoConfig(Model):
     """All that a repository can say of its previews."""
 
     checks: tuple[Check, ...] = Field(
@@ -189,6 +187,16 @@ class RepoConfig(_Model):
     life: Life = Field(default=Life(), description="How long the preview lives.", title="a mapping")
     filters: Filters = Field(
         default=Filters(), description="Which merge requests get one.", title="a mapping"
+    )
+    config_version: Literal["v1beta1"] | None = Field(
+        default=None, description="The version of the form that `components` has.", title="v1beta1"
+    )
+    # The last one, for what stands beside them is looked at as well.
+    components: Components = Field(
+        default={},
+        json_schema_extra=NO_OTHERS,
+        description="Parts of the tool, as Toolforge's own component configuration has them.",
+        title=f"components by their names (a-z, 0-9 and -), at most {MOST_COMPONENTS}",
     )
 
     def stored(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -22,10 +22,6 @@ from orchestrator.repovalues import Bounds
 #: So many mistakes are told at once.
 _MOST_PROBLEMS = 20
 _SHOWN = 40
-_NOT_YET = {
-    ("components",): "previews of several components are not supported yet; remove the key, and describe the "
-    "web part by command, build and run",
-}
 
 
 @dataclass(frozen=True)
@@ -89,16 +85,18 @@ def _path_in(document: Document, loc: tuple[str | int, ...]) -> KeyPath:
 def _said(document: Document, path: KeyPath, mistake: Any) -> tuple[Place, str]:
     at_value = document.values.get(path, Place(1, 1))
     at_key = document.keys.get(path, at_value)
-    if path in _NOT_YET:
-        return at_key, _NOT_YET[path]
     if mistake["type"] == "extra_forbidden":
         return at_key, _unknown(path)
+    if mistake["type"] == "missing":
+        return at_key, f"the key {mistake['loc'][-1]} is missing"
     own_words = (
         f" ({mistake['msg'].removeprefix('Value error, ')})" if mistake["type"] == "value_error" else ""
     )
-    field = _field(path)
-    expected = field.title if field is not None else "keys and values"
+    if own_words and isinstance(mistake["input"], Mapping):
+        return at_key, own_words[2:-1]
     is_key = mistake["loc"][-1:] == ("[key]",)
+    _, field = _at(path[:-1] if is_key else path)
+    expected = field.title if field is not None else "keys and values"
     got = "" if is_key else f"; got {_shown(mistake['input'])}"
     return at_key if is_key else at_value, f"expected {expected}{own_words}{got}"
 
@@ -111,17 +109,27 @@ def _unknown(path: KeyPath) -> str:
 
 
 def _known_keys(path: KeyPath) -> list[str]:
-    model = _model(path)
+    model, _ = _at(path)
     return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _model(path: KeyPath) -> type[BaseModel] | None:
-    """The model at `path`, None when there is none."""
+def _at(path: KeyPath) -> tuple[type[BaseModel] | None, FieldInfo | None]:
+    """The model whose keys may stand at `path`, and the field that the value there is, or is part of."""
     model: type[BaseModel] | None = RepoConfig
+    field: FieldInfo | None = None
+    #: Of a mapping whose keys may be any: what its values are.
+    of_values: type[BaseModel] | None = None
     for name in (part for part in path if isinstance(part, str)):
-        field = _field_of(model, name) if model is not None else None
-        model = next(_models_in(field.annotation), None) if field is not None else None
-    return model
+        if of_values is not None:
+            model, field, of_values = of_values, None, None
+            continue
+        found = _field_of(model, name) if model is not None else None
+        if found is None:
+            return None, field
+        field, model = found, next(_models_in(found.annotation), None)
+        if get_origin(found.annotation) is dict:
+            model, of_values = None, model
+    return model, field
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -134,17 +142,6 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _field_of(model: type[BaseModel], key: str) -> FieldInfo | None:
     fields: Mapping[str, FieldInfo] = model.model_fields
     return next((field for name, field in fields.items() if (field.alias or name) == key), None)
-
-
-def _field(path: KeyPath) -> FieldInfo | None:
-    """The field that the value at `path` is, or is part of."""
-    names = [part for part in path if isinstance(part, str)]
-    for length in range(len(names), 0, -1):
-        model = _model(tuple(names[: length - 1]))
-        field = _field_of(model, names[length - 1]) if model is not None else None
-        if field is not None:
-            return field
-    return None
 
 
 def _words(path: KeyPath) -> str:

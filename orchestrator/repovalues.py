@@ -9,10 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import re2
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+)
 from pydantic.config import JsonDict
 
 from orchestrator.durations import seconds_of
@@ -25,6 +33,12 @@ MOST_PATTERN = 500
 #: search is at most their product with the length of the text, here about a second.
 _PATTERN_BYTES = 2**18
 _PATTERN_STEPS = 1000
+
+
+class Model(BaseModel):
+    """Keys and values of a file, of which none may be unknown or of another kind."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)

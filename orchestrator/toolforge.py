@@ -271,15 +271,24 @@ class AccountClient:
     # --- builds-api -----------------------------------------------------------------------------------
 
     def start_build(
-        self, *, source_url: str, ref: str, image_name: str, envvars: Mapping[str, str] | None = None
+        self,
+        *,
+        source_url: str,
+        ref: str,
+        image_name: str,
+        envvars: Mapping[str, str] | None = None,
+        latest: bool = False,
     ) -> NewBuild:
         """Start a build of `ref` (a full ref name: a commit does not resolve), with `envvars` set in it.
 
-        Not safe to repeat: after :class:`AnswerLost` look for `image_name` in :meth:`builds`.
+        With `latest` by Toolforge's newest builder instead of the usual one. Not safe to repeat: after
+        :class:`AnswerLost` look for `image_name` in :meth:`builds`.
         """
         body: dict[str, object] = {"source_url": source_url, "ref": ref, "image_name": image_name}
         if envvars:
             body["envvars"] = dict(envvars)
+        if latest:
+            body["use_latest_versions"] = True
         return parse_new_build(self._call("POST", self._builds(), body=body))
 
     def builds(self) -> list[Build]:

@@ -87,15 +87,24 @@ class Api(StrEnum):
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A continuous job; `image` carries its digest."""
+    """A continuous job, or one with a schedule; `image` carries its digest."""
 
     name: str
     image: str
     command: str
-    port: int
+    #: None: it does not listen.
+    port: int | None
     publish: bool
     #: Toolforge asks there whether it is ready; None: whether the port is open.
     health_path: str | None = None
+    #: Toolforge runs this in the job instead.
+    health_script: str | None = None
+    replicas: int | None = None
+    #: The times at which it runs, as cron has them; None: always.
+    schedule: str | None = None
+    #: Of a scheduled job: seconds that it may run, and how often it is tried again.
+    timeout: int | None = None
+    retry: int | None = None
     #: ``512Mi`` and ``500m`` or ``0.5``; None: jobs-api's own defaults.
     memory: str | None = None
     cpu: str | None = None
@@ -106,20 +115,27 @@ class JobSpec:
             "name": self.name,
             "imagename": self.image,
             "cmd": self.command,
-            "job_type": "continuous",
-            "port": self.port,
+            "job_type": "continuous" if self.schedule is None else "scheduled",
             # What runs is a stranger's code: it must not see the tool's home with its credentials.
             "mount": "none",
         }
-        if self.publish:
-            body["publish"] = "/"
-        if self.health_path is not None:
-            body["health_check"] = {"type": "http", "path": self.health_path}
-        if self.memory is not None:
-            body["memory"] = self.memory
-        if self.cpu is not None:
-            body["cpu"] = self.cpu
-        return body
+        wanted = {
+            "port": self.port,
+            "publish": "/" if self.publish else None,
+            "health_check": self._health_check(),
+            "replicas": self.replicas,
+            "schedule": self.schedule,
+            "timeout": self.timeout,
+            "retry": self.retry,
+            "memory": self.memory,
+            "cpu": self.cpu,
+        }
+        return body | {name: value for name, value in wanted.items() if value is not None}
+
+    def _health_check(self) -> dict[str, str] | None:
+        if self.health_script is not None:
+            return {"type": "script", "script": self.health_script}
+        return None if self.health_path is None else {"type": "http", "path": self.health_path}
 
 
 class BuildStatus(StrEnum):

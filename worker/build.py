@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
+from orchestrator import components
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build
 from orchestrator.outcome import Failure, KeptLog, Outcome
@@ -49,6 +50,7 @@ def start(site: Site) -> Outcome:
             ref=f"refs/merge-requests/{site.preview.iid}/head",
             image_name=deployment.image_name,
             envvars=site.config.build.envvars,
+            latest=components.wants_latest(site.config.components),
         )
     except BadRequest as error:
         if "Failed to resolve ref" in str(error) and deployment.attempts < _RESOLVE_TRIES:

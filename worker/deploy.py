@@ -1,12 +1,16 @@
-"""The steps of a job: try the image beside the running one, publish it, watch it, put the good one back."""
+"""The steps of a deployment's jobs: try the image beside the running one, publish it, watch it, put the good
+one back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from orchestrator import outcome as out
-from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
+from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB, candidate_id, component_jobs
 from orchestrator.diagnosis import excerpt, explain_crash
+from orchestrator.jobs import Usual, jobs_beside, web_job
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, Outcome, toolforge_failed
 from orchestrator.pool import Account
@@ -26,17 +30,50 @@ _NOT_BEGUN = ("scheduling", "initializing", "Unable to start, out of quota", "Fa
 
 
 def start_candidate(site: Site) -> Outcome:
-    """Run the image as an unpublished job beside the published one."""
-    return _put(site, site.deployment.candidate_name, publish=False)
+    """Run the image as unpublished jobs beside those that run."""
+    return _put(site, _candidates(site))
 
 
 def publish(site: Site) -> Outcome:
-    """Put the image behind the account's address."""
-    return _put(site, PUBLISHED_JOB, publish=True)
+    """Put the image behind the account's address, and into all components."""
+    outcome = _put(site, [*_beside(site), _web(site, PUBLISHED_JOB, publish=True)])
+    if isinstance(outcome, out.JobStarted):
+        _delete(site, site.needed_beside - component_jobs(site.deployment))
+    return outcome
 
 
-def _put(site: Site, name: str, *, publish: bool) -> Outcome:
+def _web(site: Site, name: str, *, publish: bool) -> JobSpec:
     assert site.deployment.image is not None
+    return web_job(site.config, name, site.deployment.image, usual(site.settings), publish=publish)
+
+
+def _beside(site: Site) -> list[JobSpec]:
+    assert site.deployment.image is not None
+    return jobs_beside(site.config, site.deployment.image)
+
+
+def _candidates(site: Site) -> list[JobSpec]:
+    """What tries the image out; the web part comes last.
+
+    Components of new names begin as what they will be: the candidate may need them by their names. The
+    others are tried as copies, so that a bad one is found before it takes the place of a good one.
+    """
+    name = site.deployment.candidate_name
+    new = [job for job in _beside(site) if job.name not in site.needed_beside]
+    copies = [
+        replace(job, name=f"{name}-{job.name}")
+        for job in _beside(site)
+        if job.name in site.needed_beside and job.schedule is None
+    ]
+    return [*new, *copies, _web(site, name, publish=False)]
+
+
+def usual(settings: Settings) -> Usual:
+    """What is run when a repository does not say."""
+    return Usual(settings.job_command, settings.job_port)
+
+
+def _put(site: Site, jobs: Sequence[JobSpec]) -> Outcome:
     config = site.config
     if config.run.envvars and site.place.own_envvars is None:
         return out.NotNow("the dev account's own envvars are not known yet", seconds=_LOOK_SECONDS)
@@ -44,26 +81,43 @@ def _put(site: Site, name: str, *, publish: bool) -> Outcome:
     if taken:
         return out.StageFailed(_is_taken(taken))
     set_envvars(site.account, site.place, site.address, config, site.guard)
-    site.guard()
-    try:
-        site.account.put_job(job_spec(site.settings, config, name, site.deployment.image, publish=publish))
-    except BadRequest as error:
-        if "No such image" in str(error):
-            # jobs-api says so, too, when it cannot reach the image registry for a moment.
-            return out.NotNow(str(error))
-        if "already in use by another public job or webservice" in str(error):
-            # Before its lease the account had no job, so it is a webservice, which only people can stop.
-            summary = f"the dev account's address is taken: {error}"
-            remedy = f"Operators have to run `toolforge webservice stop` as tool `{site.account.tool}`."
-            return out.StageFailed(toolforge_failed(summary, remedy))
-        return out.StageFailed(
-            Failure(
-                stage="start",
-                summary=f"Toolforge would not start the job: {error}",
-                remedy="The words are Toolforge's own; where they name a limit, ask for less.",
-            )
-        )
+    for job in jobs:
+        site.guard()
+        try:
+            site.account.put_job(job)
+        except BadRequest as error:
+            return _refused(site, job, error)
     return out.JobStarted()
+
+
+def _refused(site: Site, job: JobSpec, error: BadRequest) -> Outcome:
+    if "No such image" in str(error):
+        # jobs-api says so, too, when it cannot reach the image registry for a moment.
+        return out.NotNow(str(error))
+    if "already in use by another public job or webservice" in str(error):
+        # Before its lease the account had no job, so it is a webservice, which only people can stop.
+        summary = f"the dev account's address is taken: {error}"
+        remedy = f"Operators have to run `toolforge webservice stop` as tool `{site.account.tool}`."
+        return out.StageFailed(toolforge_failed(summary, remedy))
+    return out.StageFailed(
+        Failure(
+            stage="start",
+            summary=f"Toolforge would not start the {_component(site, job.name) or 'job'}: {error}",
+            remedy="The words are Toolforge's own; where they name a limit, ask for less.",
+        )
+    )
+
+
+def _component(site: Site, job_name: str) -> str:
+    """What the job of a component, or its copy, is called for people; empty for the web part."""
+    name = job_name.removeprefix(f"{site.deployment.candidate_name}-")
+    return f"component {name}" if name in component_jobs(site.deployment) else ""
+
+
+def _delete(site: Site, names: Collection[str]) -> None:
+    for name in sorted(names):
+        site.guard()
+        site.account.delete_job(name)
 
 
 def _is_taken(names: list[str]) -> Failure:
@@ -91,53 +145,50 @@ def set_envvars(
         account.set_envvar(name, value)
 
 
-def job_spec(settings: Settings, config: RepoConfig, name: str, image: str, *, publish: bool) -> JobSpec:
-    """A job as previews have it, with what the repository asks for."""
-    cpu = config.run.cpu
-    return JobSpec(
-        name=name,
-        image=image,
-        command=config.command or settings.job_command,
-        port=settings.job_port,
-        publish=publish,
-        health_path=config.health,
-        memory=config.run.memory,
-        cpu=None if cpu is None else str(cpu),
-    )
-
-
 def watch_candidate(site: Site) -> Outcome:
-    """See whether the candidate is ready."""
-    return _watch(site, site.deployment.candidate_name)
+    """See whether all that tries the image out is ready."""
+    return _watch(site, _candidates(site))
 
 
 def watch_job(site: Site) -> Outcome:
-    """See whether the published job is ready."""
-    return _watch(site, PUBLISHED_JOB)
+    """See whether the published job and all components are ready."""
+    return _watch(site, [*_beside(site), _web(site, PUBLISHED_JOB, publish=True)])
 
 
-def _watch(site: Site, name: str) -> Outcome:
-    try:
-        job = site.account.job(name)
-    except Gone:
-        return out.JobVanished()
+def _watch(site: Site, specs: Sequence[JobSpec]) -> Outcome:
+    """The first of the jobs that is not ready decides."""
+    for spec in specs:
+        try:
+            job = site.account.job(spec.name)
+        except Gone:
+            return out.JobVanished()
+        if spec.schedule is None:
+            seen = _seen(site, job, spec.command)
+            if not isinstance(seen, out.JobReady):
+                return seen
+    return out.JobReady()
+
+
+def _seen(site: Site, job: Job, command: str) -> Outcome:
+    """How a continuous job is."""
+    component = _component(site, job.name)
     if job.has_crashed and not job.is_ready:
-        return _crashed(site, job)
+        return _crashed(site, job, command, component or "web process")
     if job.is_ready:
         return out.JobReady()
     is_late = site.now - site.deployment.step_since > site.settings.start_seconds
-    last_words = excerpt(plain("\n".join(_log(site, name)))) if is_late else ""
-    return out.JobNotReady(job.reason, last_words, has_begun=not job.reason.startswith(_NOT_BEGUN))
+    last_words = excerpt(plain("\n".join(_log(site, job.name)))) if is_late else ""
+    has_begun = not job.reason.startswith(_NOT_BEGUN)
+    reason = f"{component}: {job.reason}" if component else job.reason
+    return out.JobNotReady(reason, last_words, has_begun=has_begun)
 
 
-def _crashed(site: Site, job: Job) -> Outcome:
+def _crashed(site: Site, job: Job, command: str, what: str) -> Outcome:
     lines = _log(site, job.name)
     if not lines and site.now - site.deployment.step_since < _LOG_LAG_SECONDS:
         return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
     log = kept(lines, site.settings.log_limit_bytes)
-    return out.StageFailed(
-        explain_crash(log.text, job.exit_code, site.config.command or site.settings.job_command), log
-    )
+    return out.StageFailed(explain_crash(log.text, job.exit_code, command, what=what), log)
 
 
 def _log(site: Site, name: str) -> list[str]:
@@ -155,13 +206,22 @@ def job_excerpt(site: Site) -> str:
 
 def roll_back(site: Site) -> Outcome:
     """Put the good image behind the address again; with none left there is nothing to put back."""
-    if site.serving is None or site.serving.image is None:
+    good = site.serving
+    if good is None or good.image is None:
         return out.RolledBack()
-    good = restored(site.serving.config)
-    set_envvars(site.account, site.place, site.address, good, site.guard)
-    site.guard()
-    site.account.put_job(job_spec(site.settings, good, PUBLISHED_JOB, site.serving.image, publish=True))
+    config = restored(good.config)
+    set_envvars(site.account, site.place, site.address, config, site.guard)
+    for job in all_jobs(site.settings, config, good.image):
+        site.guard()
+        site.account.put_job(job)
+    _delete(site, component_jobs(site.deployment) - component_jobs(good))
     return out.RolledBack()
+
+
+def all_jobs(settings: Settings, config: RepoConfig, image: str) -> list[JobSpec]:
+    """The jobs of a deployment at the address; the published one comes last, when what it needs is there."""
+    published = web_job(config, PUBLISHED_JOB, image, usual(settings), publish=True)
+    return [*jobs_beside(config, image), published]
 
 
 def restore_envvars(site: Site) -> None:
@@ -173,16 +233,17 @@ def restore_envvars(site: Site) -> None:
 
 
 def remove_jobs(site: Site) -> None:
-    """Delete the candidate, and the published job when it is this deployment's and nobody else's."""
-    entered = site.deployment.entered or {}
-    if State.STARTING not in entered:
+    """Delete the candidates, and what else is this deployment's and nobody else's."""
+    deployment = site.deployment
+    if State.STARTING not in (deployment.entered or {}):
         return
-    jobs = {job.name for job in site.account.jobs()}
-    unwanted = {site.deployment.candidate_name} if site.deployment.had_candidate else set()
+    there = {job.name for job in site.account.jobs()}
+    own = component_jobs(deployment) - site.needed_beside
+    unwanted = {name for name in there if candidate_id(name) == deployment.id}
+    if deployment.had_candidate and deployment.state is not State.LIVE:
+        unwanted |= own
     is_alone = site.serving is None and not site.address_busy
-    if site.deployment.check_only or (site.deployment.state is State.FAILED and is_alone):
+    if deployment.check_only or (deployment.state is State.FAILED and is_alone):
         # One that shares its account was begun only when it had the address for itself.
-        unwanted.add(PUBLISHED_JOB)
-    for name in sorted(unwanted & jobs):
-        site.guard()
-        site.account.delete_job(name)
+        unwanted |= {PUBLISHED_JOB, *own}
+    _delete(site, unwanted & there)

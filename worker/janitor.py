@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import belongings, inspection
-from orchestrator.belongings import PUBLISHED_JOB, Holdings
+from orchestrator.belongings import Holdings
 from orchestrator.inspection import Findings
 from orchestrator.outcome import Inspected
 from orchestrator.pool import Account, AccountState
@@ -103,13 +103,15 @@ def _put_back(round_: Round, findings: Findings, compare: Callable[[], Findings]
     round_.guard()
     if compare().lost != lost:
         return None
-    spec = deploy.job_spec(round_.settings, config, PUBLISHED_JOB, lost.image, publish=True)
-    try:
-        has_changed = round_.client.put_job(spec)
-    except BadRequest as error:
-        # Refused jobs stay defined all the same, and would be taken for the lost one by the next look.
-        log.warning("account %s: its preview could not be put back: %s", round_.account.name, error)
+    has_changed = False
+    for job in deploy.all_jobs(round_.settings, config, lost.image):
         round_.guard()
-        round_.client.delete_job(PUBLISHED_JOB)
-        return None
+        try:
+            has_changed |= round_.client.put_job(job)
+        except BadRequest as error:
+            # Refused jobs stay defined all the same, and would be taken for the lost one by the next look.
+            log.warning("account %s: its preview could not be put back: %s", round_.account.name, error)
+            round_.guard()
+            round_.client.delete_job(job.name)
+            return None
     return lost.id if has_changed else None

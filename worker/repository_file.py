@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator import filters
+from orchestrator import components, filters
 from orchestrator import outcome as out
 from orchestrator.gitlab import GitLab, Missing
 from orchestrator.located import MOST_BYTES
@@ -39,6 +39,9 @@ def read(reading: Reading) -> Outcome:
         config = parse(content, reading.bounds)
     except WrongFile as error:
         return out.StageFailed(_is_wrong(error))
+    foreign = _foreign(reading.project, config)
+    if foreign:
+        return out.StageFailed(_builds_others(foreign))
     refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
     return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
 
@@ -60,6 +63,30 @@ def _content(reading: Reading) -> bytes | None:
         except Missing:
             continue
     return None
+
+
+def _foreign(project: Project, config: RepoConfig) -> dict[str, str]:
+    """The repositories of components that are not the project's own."""
+    own = {_comparable(project.git_url), _comparable(project.web_url)}
+    return {
+        name: repository
+        for name, repository in components.repositories(config.components).items()
+        if _comparable(repository) not in own
+    }
+
+
+def _comparable(address: str) -> str:
+    return address.casefold().partition("://")[2].rstrip("/").removesuffix(".git")
+
+
+def _builds_others(foreign: dict[str, str]) -> Failure:
+    name, repository = next(iter(sorted(foreign.items())))
+    return Failure(
+        stage="configuration",
+        summary=f"{FILE_NAME}: components.{name}.build.repository: {repository} is not this project",
+        remedy="A preview builds the merge request's own repository only: leave the component out, or let it "
+        "reuse the image of another one.",
+    )
 
 
 def _refusal(reading: Reading, config: RepoConfig) -> Refusal | None:

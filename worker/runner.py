@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator import outcome as out
+from orchestrator.belongings import component_jobs
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
@@ -218,6 +219,7 @@ class Runner:
                 settings=self._parts.settings,
                 serving=next((d for d in place.others if d.state is State.LIVE), None),
                 address_busy=any(d.is_at_the_address for d in place.others),
+                needed_beside=frozenset().union(*(component_jobs(d) for d in place.others if d.has_jobs)),
                 guard=self._guard(claim, deployment),
                 head_now=lambda: self._head_now(place),
                 tree=lambda: self._tree(place, deployment),

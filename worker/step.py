@@ -37,6 +37,8 @@ class Site:
     serving: Deployment | None
     #: Another deployment of the same preview is being tried at the address.
     address_busy: bool
+    #: The jobs of components that other deployments of the same preview need, running or about to.
+    needed_beside: frozenset[str]
     #: Raises :class:`Overtaken` when the claim or the lease is lost; to be asked before each effect.
     guard: Callable[[], None]
     #: The head commit of the merge request, as GitLab says now.

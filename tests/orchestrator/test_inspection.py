@@ -179,3 +179,46 @@ def test_never_more_than_the_share_or_one(live: int, share: float) -> None:
     while left and may_take_down(taken, left, share):
         taken, left = taken + 1, left - 1
     assert 1 <= taken <= max(1, live * share)
+
+
+# --- components ---------------------------------------------------------------------------------------
+
+
+def with_worker(deployment: Deployment) -> Deployment:
+    """The same, of a tool that has a worker beside its web part."""
+    web = {"run": {"command": "web", "port": 8000, "publish": "/"}}
+    return replace(deployment, config={"components": {"web": web, "worker": {"run": {"command": "worker"}}}})
+
+
+def wrong_of(live: Deployment, old: Deployment, *jobs: Job) -> Findings:
+    """What is wrong when those jobs are there, `live` is live, and `old` was before."""
+    seen = Holdings(jobs=jobs)
+    known = {live.id: live, old.id: old}
+    found = belongings.sort("dev-1", seen, known, was_leased=True)
+    return compare(ACCOUNT, seen, found, known, [live], LOOKED_AT)
+
+
+def test_a_component_that_nobody_needs_any_more_is_an_orphan() -> None:
+    findings = wrong_of(LIVE, with_worker(OLD), running("preview", LIVE), running("worker", OLD))
+    assert (findings.jobs, findings.lost) == (("worker",), None)
+
+
+def test_a_component_of_the_live_preview_is_none() -> None:
+    live = with_worker(LIVE)
+    assert wrong_of(live, OLD, running("preview", live), running("worker", live)) == Findings()
+
+
+@pytest.mark.parametrize("jobs", [(), (running("worker", OLD),)])
+def test_a_component_that_is_gone_or_runs_an_old_image_is_lost(jobs: tuple[Job, ...]) -> None:
+    live = with_worker(LIVE)
+    findings = wrong_of(live, with_worker(OLD), running("preview", live), *jobs)
+    assert findings.lost == live
+
+
+def test_somebody_elses_job_that_is_called_like_a_component_is_theirs() -> None:
+    live = with_worker(LIVE)
+    theirs = Job("worker", True, 0, None, "", "tool-theirs/image:latest")
+    seen = Holdings(jobs=[running("preview", live), theirs])
+    found = belongings.sort("dev-1", seen, {live.id: live}, was_leased=True)
+    assert list(found.foreign.jobs) == [theirs]
+    assert compare(ACCOUNT, seen, found, {live.id: live}, [live], LOOKED_AT) == Findings()

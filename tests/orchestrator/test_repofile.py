@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from pydantic import BaseModel
 
+from orchestrator import components as components_module
+from orchestrator.components import SourceBuild
 from orchestrator.repoconfig import Check, Filters, RepoConfig, restored
 from orchestrator.repofile import Problem, WrongFile, parse
 from orchestrator.repovalues import Bounds, bytes_of, cpus_of, matches, pattern, seconds_of
@@ -60,6 +62,11 @@ def test_there_is_an_example_of_every_key() -> None:
     checks = [check for document in documents for check in document.get("checks", [])]
     # The example shows the method by its default, which is not kept.
     assert {key for check in checks for key in check} == names_of(Check) - {"method"}
+    components = [one for document in documents for one in document.get("components", {}).values()]
+    # What builds without the newest builder says so by its default, too.
+    builds = {key for one in components for key in one.get("build", {})}
+    assert builds == names_of(SourceBuild) - {"use_latest_versions"}
+    assert {key for one in components for key in one["run"]} == names_of(components_module.Run)
     filters = [document.get("filters", {}) for document in documents]
     assert {key for filter_ in filters for key in filter_} == names_of(Filters)
 
@@ -94,7 +101,7 @@ MISTAKES = {
     "\n\nchecks:\n  - metod: GET": "line 4, column 5: checks[0].metod: unknown key; did you mean method?",
     "zzz: 1": (
         "line 1, column 1: zzz: unknown key; expected one of checks, command, health, "
-        "build, run, life, filters"
+        "build, run, life, filters, config_version, components"
     ),
     "run: {env: {}}": "line 1, column 7: run.env: unknown key; did you mean envvars?",
     "checks: /": 'line 1, column 9: checks: expected a list of checks, at most 20; got "/"',
@@ -151,10 +158,25 @@ MISTAKES = {
         'most 24h here); got "25h"'
     ),
     "filters: {drafts: 1}": "line 1, column 19: filters.drafts: expected true or false; got 1",
-    "components: {web: {}}": (
-        "line 1, column 1: components: previews of several components are not supported "
-        "yet; remove the key, and "
-        "describe the web part by command, build and run"
+    "components: {web: {}}": "line 1, column 14: components.web: the key run is missing",
+    "components: {web: 1}": "line 1, column 19: components.web: expected keys and values; got 1",
+    "components: {Web: {run: {command: web}}}": (
+        "line 1, column 14: components.Web: expected components by their names (a-z, 0-9 and -), at most 10"
+    ),
+    "components: {web: {run: {comand: web, command: web}}}": (
+        "line 1, column 26: components.web.run.comand: unknown key; did you mean command?"
+    ),
+    "components: {web: {run: {command: web, mount: all}}}": (
+        "line 1, column 47: components.web.run.mount: expected none: previews do not see the home of the dev "
+        'account; got "all"'
+    ),
+    "components: {web: {run: {command: web, memory: 3Gi}}}": (
+        "line 1, column 48: components.web.run.memory: expected a size such as 512Mi or 1Gi (at most "
+        '2048Mi here, and 1Mi at least); got "3Gi"'
+    ),
+    "components: {web: {run: {command: web, schedule: often}}}": (
+        "line 1, column 50: components.web.run.schedule: expected cron's five fields, or such as "
+        '"@daily"; got "often"'
     ),
     "command: a\ncommand: b": "line 2, column 1: command: the key is there twice, first on line 1",
     "- a": "line 1, column 1: expected keys and values; got a list of 1",
@@ -180,6 +202,69 @@ MISTAKES = {
 @pytest.mark.parametrize("text", MISTAKES)
 def test_a_mistake_is_told_by_line_and_key_with_what_was_expected(text: str) -> None:
     assert wrong(text) == [MISTAKES[text]]
+
+
+WEB = "web: {run: {command: web, port: 8000, publish: /}}"
+#: Components beside a good web part, and why they do not fit.
+UNFIT = {
+    "preview: {run: {command: a}}": "no component can be called preview here",
+    "candidate-d7: {run: {command: a}}": "no component can be called candidate-d7 here",
+    "a: {run: {command: a, port: 1, publish: /}}": 'exactly one has to have run.publish: "/"',
+    "a: {build: {reuse_from: b}, run: {command: a}}": (
+        "a: build.reuse_from names no component that is built: b"
+    ),
+    "a: {build: {reuse_from: a}, run: {command: a}}": "a: build.reuse_from names itself",
+    "a: {build: {reuse_from: b}, run: {command: a}}, b: {build: {reuse_from: web}, run: {command: b}}": (
+        "a: build.reuse_from names no component that is built: b"
+    ),
+    "a: {build: {reuse_from: web, ref: main}, run: {command: a}}": (
+        "a: build.reuse_from stands beside a build of its own"
+    ),
+    "a: {build: {use_latest_versions: true}, run: {command: a}}": (
+        "build.use_latest_versions differs, and only one image is built of a commit"
+    ),
+    "a: {run: {command: a, port: 1, health_check_http: /, health_check_script: b}}": (
+        "a: only one of run.health_check_http and run.health_check_script"
+    ),
+    "a: {run: {command: a, health_check_http: /}}": (
+        "a: run.publish and run.health_check_http need run.port"
+    ),
+    "a: {run: {command: a, port: 1, schedule: '@daily'}}": (
+        "a: with run.schedule go neither port, publish, replicas nor health checks"
+    ),
+    "a: {run: {command: a, retry: 1}}": "a: run.timeout and run.retry need run.schedule",
+    "a: {component_type: scheduled, run: {command: a}}": "a: it is scheduled, but has no run.schedule",
+    "a: {component_type: continuous, run: {command: a, schedule: '@daily'}}": (
+        "a: it is continuous, but has run.schedule"
+    ),
+}
+
+
+@pytest.mark.parametrize("others", UNFIT)
+def test_components_that_do_not_fit_together_are_told(others: str) -> None:
+    assert wrong(f"components: {{{WEB}, {others}}}") == [f"line 1, column 1: components: {UNFIT[others]}"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ("command: web", "command stands beside them: say it in the published component"),
+        ("health: /", "health stands beside them: say it in the published component"),
+        (
+            "run: {memory: 1Gi}",
+            "run.memory or run.cpu stands beside them: say it in the published component",
+        ),
+    ],
+)
+def test_what_a_component_says_is_not_said_beside_it(beside: str, said: str) -> None:
+    assert wrong(f"components: {{{WEB}}}\n{beside}") == [f"line 1, column 1: components: {said}"]
+    assert good(f"components: {{{WEB}}}\nrun: {{envvars: {{NAME: x}}}}").run.envvars == {"NAME": "x"}
+
+
+def test_there_are_few_components() -> None:
+    others = ", ".join(f"a{number}: {{run: {{command: a}}}}" for number in range(10))
+    (problem,) = wrong(f"components: {{{WEB}, {others}}}")
+    assert "at most 10" in problem
 
 
 @pytest.mark.parametrize("name", ["TOOL_DATA", "PREVIEW_URL"])

@@ -105,3 +105,40 @@ def test_a_command_brings_what_does_not_apply(scene: Scene) -> None:
     assert scene.verdict(merge_request).state is State.REFUSED
     scene.stack.seeder.comment(merge_request, "/preview")
     wait_for("the preview", lambda: scene.verdict(merge_request).state is State.LIVE)
+
+
+_PARTS = """
+config_version: v1beta1
+components:
+  web:
+    run: {command: python other.py, port: 8000, publish: /, health_check_http: /healthz}
+  worker:
+    build: {reuse_from: web}
+    run: {command: python worker.py}
+  nightly:
+    build: {reuse_from: web}
+    run: {command: python worker.py, schedule: "@daily"}
+"""
+_WORKER = "import time\n\nwhile True:\n    time.sleep(1)\n"
+
+
+def jobs(scene: Scene) -> set[str]:
+    """The names of the jobs in all accounts."""
+    tools = toolforge_state(scene.stack)["tools"].values()
+    return {job["name"] for tool in tools for job in tool["jobs"]}
+
+
+def test_a_tool_of_several_parts_is_previewed_as_a_whole(scene: Scene) -> None:
+    merge_request = scene.opens(asking(_PARTS, **{"worker.py": _WORKER}))
+    assert scene.verdict(merge_request).state is State.LIVE
+    assert {"preview", "worker", "nightly"} <= jobs(scene)
+    sha = scene.pushes(merge_request, {"worker.py": "raise SystemExit('no broker')\n"})
+    failed = scene.verdict(merge_request, sha)
+    assert failed.state is State.FAILED
+    assert failed.failure is not None
+    assert failed.failure.summary.startswith("the component worker exited right after its start")
+    assert "no broker" in failed.failure.excerpt
+    assert scene.page(merge_request).status_code == 200, "the good one is back"
+    wait_for("its worker", lambda: {"preview", "worker", "nightly"} <= jobs(scene))
+    scene.closes(merge_request)
+    wait_for("nothing to be left", lambda: not {"worker", "nightly"} & jobs(scene), seconds=60.0)

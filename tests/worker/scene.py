@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from deploy.local.toolforge import LocalToolforge
 from orchestrator import belongings
 from orchestrator.bootstrap import Parts
 from orchestrator.merge_request import MergeRequest
-from orchestrator.outcome import FileRead
+from orchestrator.outcome import BuildGoesOn, BuildStarted, BuildSucceeded, FileRead
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind, Preview, Project
 from orchestrator.settings import Settings, load_settings
 from orchestrator.toolforge import AccountClient, Job, JobSpec, Toolforge
+from worker import build
 from worker.holdings import Sort
 from worker.runner import Runner
 from worker.step import Site
@@ -47,6 +49,8 @@ SCENARIO: dict[str, Any] = {
         {"match": {"image_name": "*"}, "resolved_ref": SHA, "log": ["building", "built"]},
     ],
     "jobs": [
+        {"match": {"name": "crashing"}, "health": "crash", "exit_code": 4, "log": ["no broker"]},
+        {"match": {"name": "late"}, "health": "never_ready", "log": ["connecting"]},
         {
             "match": {"image": f"*mr{CRASHING}-*"},
             "health": "crash",
@@ -127,6 +131,7 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "settings": load_settings(gitlab_token="none"),
         "serving": None,
         "address_busy": False,
+        "needed_beside": frozenset(),
         "guard": lambda: None,
         "head_now": lambda: deployment.sha,
         "tree": lambda: "",
@@ -195,6 +200,8 @@ class Service:
         self.parts = parts
         self.now = time.time()
         self.said: list[Due] = []
+        #: What every repository asks for.
+        self.config: Mapping[str, object] = {}
         self.runner = Runner(parts, self.said.extend, clock=lambda: self.now)
         with parts.store.write() as tx:
             self.project_id = tx.put_project(
@@ -234,14 +241,14 @@ class Service:
         self.reads(iid)
         return self.deployment(iid)
 
-    def reads(self, iid: int = GOOD, config: Mapping[str, object] | None = None) -> None:
+    def reads(self, iid: int = GOOD) -> None:
         """The repository's own file is read, where that is to be done."""
         deployment = self.deployment(iid)
         if deployment.step is Step.READ_FILE:
             with self.parts.store.write() as tx:
                 claim = tx.claim(Kind.DEPLOYMENT, deployment.id, now=self.now, seconds=60.0)
             assert claim is not None
-            self.parts.lifecycle.record(claim, deployment, FileRead(config or {}), self.now)
+            self.parts.lifecycle.record(claim, deployment, FileRead(self.config), self.now)
 
     def looks(self, deployment: Deployment) -> Deployment:
         """Time goes on to when the deployment is due, and a worker looks at it."""
@@ -261,6 +268,18 @@ class Service:
         """The account as the database has it."""
         with self.parts.store.read() as tx:
             return tx.account(self.account_id)
+
+
+def built(account: AccountClient, iid: int = GOOD, **changes: object) -> Deployment:
+    """A deployment with an image, about to be published."""
+    deployment = a_deployment(iid, **changes)
+    started = build.start(a_site(account, deployment))
+    assert isinstance(started, BuildStarted)
+    deployment = replace(deployment, build_id=started.build_id)
+    seen = until(lambda: (o := build.watch(a_site(account, deployment))) != BuildGoesOn() and o)
+    assert isinstance(seen, BuildSucceeded)
+    entered = {State.QUEUED: 0.0, State.BUILDING: 0.0, State.STARTING: 0.0}
+    return replace(deployment, state=State.STARTING, step=Step.PUBLISH, image=seen.image, entered=entered)
 
 
 def job_named(account: AccountClient, name: str) -> Job | None:

@@ -16,13 +16,13 @@ from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
 from orchestrator.gitlab import GitLab, GitLabBusy
 from orchestrator.located import MOST_BYTES
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import State, Step
 from orchestrator.records import Project
 from orchestrator.repoconfig import FILE_NAME
 from orchestrator.repovalues import Bounds
 from orchestrator.toolforge import AccountClient
-from tests.worker.scene import Workshop, a_deployment, a_site, sort, until
-from worker import build, deploy, teardown
+from tests.worker.scene import Workshop, a_deployment, a_site, built, sort, until
+from worker import deploy, teardown
 from worker.repository_file import Reading, read
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -56,7 +56,8 @@ class Repository:
         deployment = a_deployment(sha=sha, trigger=trigger, state=State.QUEUED, step=Step.READ_FILE)
         preview = a_site(NOBODY, deployment).preview
         preview = replace(preview, iid=self.merge_request.iid, is_from_project=is_from_project)
-        project = Project(1, self.project.id, self.project.path, "", "", (), (), 0.0)
+        url = f"https://gitlab.example.org/{self.project.path}"
+        project = Project(1, self.project.id, self.project.path, url, f"{url}.git", (), (), 0.0)
         return read(Reading(self.client, project, preview, deployment, Bounds()))
 
 
@@ -156,6 +157,24 @@ def test_filters_are_held_against_what_gitlab_says(
     assert isinstance(repository.reads(sha, trigger="command"), out.FileRead), "a command counts"
 
 
+def components(repository: str) -> dict[str, str | bytes | None]:
+    """A file whose web part is built from `repository`."""
+    run = "{command: web, port: 8000, publish: /}"
+    return {FILE_NAME: f"components: {{web: {{build: {{repository: '{repository}'}}, run: {run}}}}}\n"}
+
+
+def test_components_are_built_from_the_projects_own_repository(repository: Repository) -> None:
+    own = f"https://gitlab.example.org/{repository.project.path}"
+    for address in (own, f"{own}.git", f"{own}/"):
+        assert isinstance(repository.reads(repository.pushes(components(address))), out.FileRead), address
+    failed = repository.reads(repository.pushes(components("https://gitlab.example.org/group/redis")))
+    assert isinstance(failed, out.StageFailed)
+    assert failed.failure.summary == (
+        ".toolforge-preview.yaml: components.web.build.repository: "
+        "https://gitlab.example.org/group/redis is not this project"
+    )
+
+
 def test_a_gitlab_that_cannot_answer_is_asked_again(gitlab: LocalGitLab, repository: Repository) -> None:
     sha = repository.pushes({FILE_NAME: "command: one\n"})
     repository.client.close()
@@ -185,25 +204,13 @@ def envvars(workshop: Workshop) -> dict[str, str]:
     return {name: value for name, value in state(workshop)["envvars"].items() if not name.startswith("TOOL_")}
 
 
-def built(account: AccountClient, config: Mapping[str, object], **changes: object) -> Deployment:
-    """A deployment with an image, whose repository asks for `config`."""
-    deployment = a_deployment(config=config, **changes)
-    started = build.start(a_site(account, deployment))
-    assert isinstance(started, out.BuildStarted)
-    deployment = replace(deployment, build_id=started.build_id)
-    seen = until(lambda: (o := build.watch(a_site(account, deployment))) != out.BuildGoesOn() and o)
-    assert isinstance(seen, out.BuildSucceeded)
-    entered = {State.QUEUED: 0.0, State.BUILDING: 0.0, State.STARTING: 0.0}
-    return replace(deployment, state=State.STARTING, step=Step.PUBLISH, image=seen.image, entered=entered)
-
-
 def lent(*names: str, own: tuple[str, ...] | None = ()) -> Account:
     """The account's row, when deployments have asked for envvars of these names."""
     return replace(PLACE, lent_envvars=names, own_envvars=own)
 
 
 def test_a_build_and_its_job_are_as_the_file_says(workshop: Workshop, account: AccountClient) -> None:
-    deployment = built(account, CONFIG)
+    deployment = built(account, config=CONFIG)
     assert state(workshop)["builds"][0]["envvars"] == {"NODE_ENV": "production"}
     site = a_site(
         account, deployment, place=lent("CACHE_SIZE", "FLASK_ENV"), address="https://a.example.org/"
@@ -225,8 +232,8 @@ def test_a_push_that_asks_for_other_envvars_gets_those_only(
     workshop: Workshop, account: AccountClient
 ) -> None:
     place = lent("CACHE_SIZE", "FLASK_ENV", "OTHER_ONE")
-    deploy.publish(a_site(account, built(account, CONFIG), place=place))
-    other = built(account, {"run": {"envvars": {"OTHER_ONE": "x"}}})
+    deploy.publish(a_site(account, built(account, config=CONFIG), place=place))
+    other = built(account, config={"run": {"envvars": {"OTHER_ONE": "x"}}})
     deploy.publish(a_site(account, other, place=place))
     assert set(envvars(workshop)) == {"OTHER_ONE", ADDRESS_ENVVAR}
 
@@ -235,7 +242,7 @@ def test_with_the_good_image_its_envvars_and_limits_come_back(
     workshop: Workshop, account: AccountClient
 ) -> None:
     place = lent("CACHE_SIZE", "FLASK_ENV", "OTHER_ONE")
-    good, bad = built(account, CONFIG), built(account, {"run": {"envvars": {"OTHER_ONE": "x"}}})
+    good, bad = built(account, config=CONFIG), built(account, config={"run": {"envvars": {"OTHER_ONE": "x"}}})
     deploy.publish(a_site(account, bad, place=place))
     assert deploy.roll_back(a_site(account, bad, place=place, serving=good)) == out.RolledBack()
     (job,) = state(workshop)["jobs"]
@@ -248,7 +255,7 @@ def test_a_candidate_that_is_taken_away_leaves_the_good_one_its_envvars(
     workshop: Workshop, account: AccountClient, is_busy: bool
 ) -> None:
     place = lent("CACHE_SIZE", "FLASK_ENV", "OTHER_ONE")
-    good, bad = built(account, CONFIG), built(account, {"run": {"envvars": {"OTHER_ONE": "x"}}})
+    good, bad = built(account, config=CONFIG), built(account, config={"run": {"envvars": {"OTHER_ONE": "x"}}})
     deploy.publish(a_site(account, good, place=place))
     bad = replace(bad, had_candidate=True)
     deploy.start_candidate(a_site(account, bad, place=place, serving=good))
@@ -264,7 +271,7 @@ def test_a_candidate_that_is_taken_away_leaves_the_good_one_its_envvars(
 def test_what_operators_have_set_is_not_overwritten(workshop: Workshop, account: AccountClient) -> None:
     account.set_envvar("CACHE_SIZE", "of the operators")
     place = lent("CACHE_SIZE", "FLASK_ENV", own=("CACHE_SIZE",))
-    failed = deploy.publish(a_site(account, built(account, CONFIG), place=place))
+    failed = deploy.publish(a_site(account, built(account, config=CONFIG), place=place))
     assert isinstance(failed, out.StageFailed)
     assert failed.failure.summary == (
         ".toolforge-preview.yaml: run.envvars: operators have set CACHE_SIZE in the dev account"
@@ -277,9 +284,9 @@ def test_none_is_set_before_it_is_known_what_operators_have_set(
     workshop: Workshop, account: AccountClient
 ) -> None:
     place = lent("CACHE_SIZE", "FLASK_ENV", own=None)
-    assert isinstance(deploy.publish(a_site(account, built(account, CONFIG), place=place)), out.NotNow)
+    assert isinstance(deploy.publish(a_site(account, built(account, config=CONFIG), place=place)), out.NotNow)
     assert envvars(workshop) == {}
-    assert deploy.publish(a_site(account, built(account, {}), place=place)) == out.JobStarted()
+    assert deploy.publish(a_site(account, built(account, config={}), place=place)) == out.JobStarted()
 
 
 def test_a_cleaning_deletes_what_was_set_for_deployments_and_nothing_else(
@@ -287,7 +294,7 @@ def test_a_cleaning_deletes_what_was_set_for_deployments_and_nothing_else(
 ) -> None:
     account.set_envvar("DUMMY_SECRET", "x")
     place = lent("CACHE_SIZE", "FLASK_ENV", own=("DUMMY_SECRET",))
-    deploy.publish(a_site(account, built(account, CONFIG), place=place))
+    deploy.publish(a_site(account, built(account, config=CONFIG), place=place))
     ours = sort(account, envvars=place.our_envvars)
 
     def cleaned() -> out.Cleaned | None:
@@ -300,7 +307,7 @@ def test_a_cleaning_deletes_what_was_set_for_deployments_and_nothing_else(
 
 
 def test_more_memory_than_toolforge_gives_fails_with_its_words(account: AccountClient) -> None:
-    deployment = built(account, {"run": {"memory": "100Gi"}})
+    deployment = built(account, config={"run": {"memory": "100Gi"}})
     failed = deploy.publish(a_site(account, deployment))
     assert isinstance(failed, out.StageFailed)
     assert "over maximum allowed per container" in failed.failure.summary

@@ -24,6 +24,7 @@ from tests.worker.scene import (
     Workshop,
     a_deployment,
     a_site,
+    built,
     job_named,
     sort,
     until,
@@ -37,15 +38,6 @@ def started(account: AccountClient, iid: int = GOOD) -> Deployment:
     outcome = build.start(a_site(account, deployment))
     assert isinstance(outcome, out.BuildStarted)
     return replace(deployment, step=Step.WATCH_BUILD, build_id=outcome.build_id)
-
-
-def built(account: AccountClient, iid: int = GOOD) -> Deployment:
-    """A deployment with an image."""
-    deployment = started(account, iid)
-    seen = until(lambda: (o := build.watch(a_site(account, deployment))) != out.BuildGoesOn() and o)
-    assert isinstance(seen, out.BuildSucceeded)
-    entered = {State.QUEUED: 0.0, State.BUILDING: 0.0, State.STARTING: 0.0}
-    return replace(deployment, state=State.STARTING, step=Step.PUBLISH, image=seen.image, entered=entered)
 
 
 def shown(deployment: Deployment) -> str:
@@ -270,7 +262,7 @@ def test_a_crash_loop_fails_with_exit_code_and_log(account: AccountClient) -> No
 
 
 def test_a_job_that_is_not_there_has_vanished(account: AccountClient) -> None:
-    assert deploy.watch_job(a_site(account, a_deployment())) == out.JobVanished()
+    assert deploy.watch_job(a_site(account, a_deployment(image="tool-t/mr1-d1"))) == out.JobVanished()
 
 
 def test_a_job_that_is_late_is_told_with_its_log_only_when_its_time_is_over(account: AccountClient) -> None:
