@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from deploy.arguments import CHECKS
 from deploy.opened import connected_project, opened_parts, operator
-from orchestrator.connect import connect_project
+from orchestrator.bootstrap import Parts
+from orchestrator.connect import connect_project, disconnect_project, path_in
+from orchestrator.errors import BadInput
+from orchestrator.gitlab import GitLabError, Missing
 from orchestrator.markdown import plain
 from orchestrator.rules import Drafts, Forks, Rules
 
@@ -23,6 +27,7 @@ _LISTS = {
     "ignored_paths": ("--ignore-path", "Pattern of paths that do not matter, such as docs/* or *.md."),
     "bots": ("--bot", "User name of a bot."),
 }
+_RESULTS = {"head": False, "merged-result": True}
 _ONLY_CHECKED = {"yes": True, "no": False, "default": None}
 
 
@@ -32,17 +37,78 @@ def project() -> None:
 
 
 @project.command("add")
-@click.argument("path")
+@click.argument("addresses", metavar="[PROJECT]...", nargs=-1)
+@click.option("--group", "groups", multiple=True, help="All projects of a GitLab group; also several times.")
+@click.option("--file", "listed", type=click.File(), help="A file with one PROJECT a line, or - for input.")
 @CHECKS
-def project_add(path: str, checks: tuple[tuple[str, int | None], ...]) -> None:
-    """Connect the GitLab project PATH (group/name): make its webhook, look at open merge requests."""
-    dues = connect_project(opened_parts(), path, checks=checks, now=time.time())
+def project_add(
+    addresses: tuple[str, ...],
+    groups: tuple[str, ...],
+    listed: TextIO | None,
+    checks: tuple[tuple[str, int | None], ...],
+) -> None:
+    """Connect each GitLab PROJECT (group/name, or its address): webhook, and the open merge requests.
+
+    One that is connected already gets a new secret. One that cannot be connected does not keep the others
+    back; the exit code is 1 then.
+    """
+    parts = opened_parts()
+    wanted = [*addresses, *(_lines_of(listed) if listed else ())]
+    paths = [path_in(parts, address) for address in wanted]
+    paths += [path for group in groups for path in _projects_of(parts, group)]
+    if not paths:
+        raise click.UsageError("Say which: a PROJECT, --group or --file.")
+    only, *others = dict.fromkeys(paths)
+    if not others:
+        _connect(parts, only, checks)
+        return
+    sys.exit(0 if _connect_each(parts, [only, *others], checks) else 1)
+
+
+def _lines_of(listed: TextIO) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in listed)
+    return [line for line in lines if line]
+
+
+def _projects_of(parts: Parts, group: str) -> list[str]:
+    try:
+        return parts.gitlab.projects_of(group)
+    except Missing:
+        raise BadInput(f"GitLab knows no group '{group}', or the token cannot see it.") from None
+
+
+def _connect_each(parts: Parts, paths: Sequence[str], checks: Sequence[tuple[str, int | None]]) -> bool:
+    """Connect all that can be; True when that is all."""
+    are_good = True
+    for path in paths:
+        try:
+            _connect(parts, path, checks)
+        except (BadInput, GitLabError) as error:
+            click.echo(f"{path} is not connected: {error}", err=True)
+            are_good = False
+    return are_good
+
+
+def _connect(parts: Parts, path: str, checks: Sequence[tuple[str, int | None]]) -> None:
+    dues = connect_project(parts, path, checks=checks, now=time.time())
     click.echo(f"Connected {path}; {len(dues)} open merge requests will be looked at.")
 
 
-@project.command("rotate")
+@project.command("remove")
 @click.argument("path")
-def project_rotate(path: str) -> None:
+def project_remove(path: str) -> None:
+    """Disconnect the project PATH: take down all that it has, and delete its webhook."""
+    parts = opened_parts()
+    connected = connected_project(parts, path)
+    _, problem = disconnect_project(parts, connected, operator(), time.time())
+    click.echo(f"{path} is disconnected; what it has is being taken down.")
+    if problem:
+        click.echo(f"Delete its webhook in GitLab by hand: {plain(problem)}", err=True)
+
+
+@project.command("rotate-secret")
+@click.argument("path")
+def project_rotate_secret(path: str) -> None:
     """Give the webhook of the project PATH new secrets; those before count for ten more minutes."""
     parts = opened_parts()
     connected_project(parts, path)
@@ -55,6 +121,8 @@ def project_list() -> None:
     """List the connected projects."""
     with opened_parts().store.read() as tx:
         for connected in tx.projects():
+            if connected.removed_at is not None:
+                continue
             weight = "" if connected.weight == 1 else f"  weight {connected.weight:g}"
             click.echo(f"{connected.path}  {connected.web_url}{weight}")
 
@@ -85,6 +153,12 @@ def _lists(command: Any) -> Any:
 @click.argument("path")
 @click.option("--weight", type=float, help="Its share in the turns; with 2 it gets two for each of others.")
 @click.option("--forks", type=click.Choice([*Forks]), help="Whether a fork's commits can be approved.")
+@click.option(
+    "--build",
+    "result",
+    type=click.Choice([*_RESULTS]),
+    help="Whether its head is built, or what merging it would make.",
+)
 @click.option("--drafts", type=click.Choice([*Drafts]), help="Whether drafts are built.")
 @click.option(
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
@@ -92,7 +166,12 @@ def _lists(command: Any) -> Any:
 @_lists
 @click.option("--clear", type=click.Choice([*_LISTS]), multiple=True, help="Empty a list.")
 def project_set(
-    path: str, weight: float | None, check_only_bots: str | None, clear: tuple[str, ...], **given: Any
+    path: str,
+    weight: float | None,
+    check_only_bots: str | None,
+    result: str | None,
+    clear: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Change which merge requests of the project PATH get a preview; what is not given stays."""
     parts = opened_parts()
@@ -101,6 +180,8 @@ def project_set(
     changes |= dict.fromkeys(clear, ())
     if check_only_bots is not None:
         changes["check_only_bots"] = _ONLY_CHECKED[check_only_bots]
+    if result is not None:
+        changes["merged_result"] = _RESULTS[result]
     if weight is None and not changes:
         raise click.UsageError("Say what to set; `--help` lists it.")
     now = time.time()
@@ -114,6 +195,7 @@ def project_set(
 def _lines(rules: Rules) -> Iterator[str]:
     yield f"forks  {rules.forks}"
     yield f"drafts  {rules.drafts}"
+    yield f"build  {next(word for word, value in _RESULTS.items() if value is rules.merged_result)}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
     lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in _LISTS}

@@ -29,6 +29,7 @@ from orchestrator.switches import Stop, Switch
 OURSELVES = "Toolforge Preview"
 #: Marks what the rules of the project leave out, and not the repository's own file.
 _BY_RULES = "rules"
+_NOT_CONNECTED = "nothing to do: the project is not connected any more"
 
 
 class Change(Journal):
@@ -50,6 +51,9 @@ class Change(Journal):
 
     def observe(self, delivery: Delivery, seen: MergeRequest) -> str:
         """Make the preview what the merge request asks for; says what came of it."""
+        project = self._tx.project(delivery.project_id)
+        if project.removed_at is not None:
+            return _NOT_CONNECTED
         known = self._tx.preview_of(delivery.project_id, seen.iid)
         if known is None and not seen.is_open:
             return f"nothing to do: the merge request is {seen.state} and has no preview"
@@ -64,7 +68,7 @@ class Change(Journal):
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         was_closed = known is not None and not known.is_open
         is_known = newest is not None and newest.sha == seen.sha and newest.state is not State.SUPERSEDED
-        decided = self._tx.project(delivery.project_id).rules
+        decided = project.rules
         reason = rules.why_not(decided, seen)
         refusal = newest.refusal if newest is not None else None
         if is_known and not was_closed and not _applies_anew(refusal, reason, seen):
@@ -80,7 +84,7 @@ class Change(Journal):
         """Carry out a comment's command; says what came of it, and whether that was what was asked for."""
         result = self.observe(delivery, seen)
         present = self._tx.preview_of(delivery.project_id, seen.iid)
-        if present is None:
+        if present is None or result == _NOT_CONNECTED:
             return result, False
         match command.verb:
             case Verb.STOP:
@@ -126,7 +130,10 @@ class Change(Journal):
         """
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
-        decided = self._tx.project(present.project_id).rules
+        project = self._tx.project(present.project_id)
+        if project.removed_at is not None:
+            raise BadInput(f"{project.path} is not connected any more.")
+        decided = project.rules
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
         if newest is not None and is_pending and newest.can_be_hastened:
@@ -239,6 +246,15 @@ class Change(Journal):
         changed = [name for name, value in asdict(given).items() if value != asdict(project.rules)[name]]
         why = f"its rules are changed: {', '.join(changed) or 'nothing'}"
         self._event("project", project.id, "", "", why=why, preview_id=None)
+
+    def disconnect(self, project: Project) -> None:
+        """Take nothing from the project any more, and take down all that it has."""
+        why = "the project was disconnected"
+        unsettled = {one.preview_id for one, project_id in self._tx.unsettled() if project_id == project.id}
+        for preview_id in sorted(unsettled):
+            self.stop(self._tx.preview(preview_id), why)
+        self._tx.disconnect(project.id, self._now)
+        self._event("project", project.id, "connected", "", why=why, preview_id=None)
 
     # --- from operators -------------------------------------------------------------------------------
 

@@ -20,6 +20,9 @@ _TOOL = re.compile(r"[a-z](?:[a-z0-9]|[-_](?![-_])){0,62}")
 
 #: So long secrets count that GitLab has been given new ones for.
 _OLD_SECRETS_SECONDS = 600.0
+#: Or so long, where GitLab's answer was lost: nobody knows which ones it uses until it takes new ones.
+_UNSURE_SECONDS = 10 * 365 * 86400.0
+_MOST_SECRETS = 10
 
 
 def connect_project(
@@ -58,7 +61,10 @@ def _change_secret(
         before = tx.project_by_gitlab_id(project_id)
         fresh = _fresh(before, signing.digest(secret), now)
         checks = checks or (before.checks if before else ())
-        own_id = tx.put_project(gitlab_id=project_id, now=now, **_description(seen, checks), **fresh)
+        description = _description(seen, checks)
+        own_id = tx.put_project(gitlab_id=project_id, now=now, removed_at=None, **description, **fresh)
+        if before is not None and before.removed_at is not None:
+            tx.see_anew(own_id)
     generation = fresh["signing"][0] if fresh["signing"] else 1
     try:
         is_signed = parts.gitlab.add_hook(
@@ -79,21 +85,26 @@ def _change_secret(
     with parts.store.write() as tx:
         signs = {"signing": fresh["signing"] or [generation]} if is_signed else {"signing": []}
         due_at = now + parts.settings.catch_up_seconds
-        tx.put_project(gitlab_id=project_id, due_at=due_at, now=now, **signs)
+        until = None if before is None else now + _OLD_SECRETS_SECONDS
+        tx.put_project(gitlab_id=project_id, due_at=due_at, now=now, old_secrets_until=until, **signs)
     return own_id
 
 
 def _fresh(before: Project | None, digest: str, now: float) -> dict[str, Any]:
-    """The secrets that count while GitLab is given the new ones, and for a while after that.
+    """The secrets that count until it is known whether GitLab has the new ones, which may be never.
 
     Where GitLab did not sign before, a key counts only once it is known that it will.
     """
     if before is None:
         return {"secret_digests": [digest], "signing": [], "old_secrets_until": None}
+    # What GitLab uses after an answer that was lost is one of those that it was ever given since.
+    is_unsure = (before.old_secrets_until or 0.0) > now + _OLD_SECRETS_SECONDS
+    known = _MOST_SECRETS if is_unsure else 1
+    generations = before.signing
     return {
-        "secret_digests": [digest, *before.secret_digests[:1]],
-        "signing": [before.signing[0] + 1, before.signing[0]] if before.signing else [],
-        "old_secrets_until": now + _OLD_SECRETS_SECONDS,
+        "secret_digests": [digest, *before.secret_digests[:known]],
+        "signing": [generations[0] + 1, *generations[:known]] if generations else [],
+        "old_secrets_until": now + _UNSURE_SECONDS,
     }
 
 
@@ -124,7 +135,38 @@ def _as_before(project: Project) -> dict[str, Any]:
         "secret_digests": list(project.secret_digests),
         "signing": list(project.signing),
         "old_secrets_until": project.old_secrets_until,
+        "removed_at": project.removed_at,
     }
+
+
+def disconnect_project(parts: Parts, project: Project, who: str, now: float) -> tuple[list[Due], str]:
+    """Take nothing from a project any more, take down all that it has, and delete its webhook.
+
+    Also returns why GitLab did not let the webhook be deleted; empty when it is gone.
+    """
+    dues = parts.lifecycle.disconnect(project.id, who, now)
+    try:
+        parts.gitlab.remove_hook(project.gitlab_id, f"{parts.settings.public_url}/webhook/gitlab")
+    except GitLabError as error:
+        return dues, str(error)
+    return dues, ""
+
+
+def path_in(parts: Parts, address: str) -> str:
+    """The path ``group/name`` of a project's address in GitLab, or of a path.
+
+    Raises :class:`BadInput` when the address is none of our GitLab's.
+    """
+    path = address
+    if "://" in address:
+        inside = address.removeprefix(f"{parts.gitlab.url}/")
+        if inside == address:
+            raise BadInput(f"'{address}' is not at {parts.gitlab.url}, the GitLab of this installation.")
+        path = inside.partition("/-/")[0]
+    path = path.strip("/").removesuffix(".git")
+    if "/" not in path:
+        raise BadInput(f"'{address}' is no project: give group/name, or its address in GitLab.")
+    return path
 
 
 def _look_at(parts: Parts, project_id: int, iids: Sequence[int], now: float) -> list[Due]:

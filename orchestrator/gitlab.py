@@ -76,6 +76,24 @@ class GitLab:
         """The merge request as it is now."""
         return _merge_request(self._mapping("GET", f"/projects/{project_id}/merge_requests/{iid}"))
 
+    def merged_result(self, project_id: int, iid: int) -> str | None:
+        """The commit that merging it now would make, which GitLab puts at ``refs/merge-requests/IID/merge``.
+
+        None when it cannot be merged (GitLab's documentation, "Merge to default merge ref path").
+        """
+        path = f"/projects/{project_id}/merge_requests/{iid}"
+        try:
+            return str(self._mapping("GET", f"{path}/merge_ref").get("commit_id") or "") or None
+        except Rejected as error:
+            if str(self._mapping("GET", path).get("merge_status")).startswith("cannot_be_merged"):
+                return None
+            raise GitLabBusy(f"GitLab does not say whether it can be merged: {error}") from None
+
+    def parents(self, project_id: int, sha: str) -> list[str]:
+        """The parents of a commit; :class:`Missing` when the project does not know it."""
+        commit = self._mapping("GET", f"/projects/{project_id}/repository/commits/{quote(sha, safe='')}")
+        return [str(parent) for parent in _list(commit.get("parent_ids"))]
+
     def open_merge_requests(self, project_id: int) -> dict[int, str]:
         """The head commits of all open merge requests, by their numbers."""
         path = f"/projects/{project_id}/merge_requests"
@@ -132,6 +150,16 @@ class GitLab:
         """GitLab's description of a project."""
         return self._mapping("GET", f"/projects/{quote(str(path_or_id), safe='')}")
 
+    def projects_of(self, group: str) -> list[str]:
+        """The paths of a group's projects, those of its subgroups included, that are not archived.
+
+        (GitLab's documentation, "List a group's projects".) Raises :class:`Missing` when there is no such
+        group, or none that the token can see.
+        """
+        path = f"/groups/{quote(group, safe='')}/projects"
+        listed = self._pages(path, include_subgroups="true", archived="false")
+        return sorted(str(item.get("path_with_namespace")) for item in listed)
+
     def access_level(self, project_id: int, user_id: int) -> int:
         """The user's access level in the project, inherited rights included; 0 for none."""
         try:
@@ -173,6 +201,13 @@ class GitLab:
         else:
             answer = self._mapping("PUT", f"{path}/{known}", json=body)
         return signing_token is not None and answer.get("signing_token_present") is True
+
+    def remove_hook(self, project_id: int, url: str) -> None:
+        """Delete the project's webhooks to `url`; gone already is fine."""
+        path = f"/projects/{project_id}/hooks"
+        with suppress(Missing):
+            for hook in [hook for hook in self._pages(path) if hook.get("url") == url]:
+                self._call("DELETE", f"{path}/{_number(hook, 'id')}")
 
     def set_status(
         self,

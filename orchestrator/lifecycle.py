@@ -187,6 +187,12 @@ class Lifecycle:
             change.set_rules(tx.project(project_id), given)
             return change.finish()
 
+    def disconnect(self, project_id: int, who: str, now: float) -> list[Due]:
+        """Take nothing from a project any more, and take down all that it has."""
+        with self._operating(who, now) as (tx, change):
+            change.disconnect(tx.project(project_id))
+            return change.finish()
+
     # --- what operators do to accounts ----------------------------------------------------------------
 
     def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:

@@ -82,11 +82,13 @@ class DoesNotApply:
 class BuildStarted:
     """builds-api has the build, started now or found by its image name.
 
-    `tree` names the files of its commit, empty where they are not known.
+    `tree` names the files of its commit, empty where they are not known; `merged_sha` is that commit where
+    it is not the head, but its merge with the target branch.
     """
 
     build_id: str
     tree: str = ""
+    merged_sha: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class BuildReused:
 
     image: str
     tree: str = ""
+    merged_sha: str | None = None
 
 
 @dataclass(frozen=True)

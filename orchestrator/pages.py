@@ -247,7 +247,7 @@ class Pages:
     def projects(self) -> list[Project]:
         """All connected projects by path."""
         with self._store.read() as tx:
-            return tx.projects()
+            return [project for project in tx.projects() if project.removed_at is None]
 
     def newest_change(self) -> int:
         """The number of the newest change; 0 before the first."""

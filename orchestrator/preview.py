@@ -168,6 +168,8 @@ class Deployment:
     ready_at: float | None = None
     #: Names the files of the commit, whatever its history; empty when not known.
     tree: str = ""
+    #: What is built where it is not the head: its merge with the target branch.
+    merged_sha: str | None = None
     #: Bytes of the image store that its build was expected to take, and took.
     reserved_bytes: int | None = None
     image_bytes: int | None = None

@@ -134,7 +134,8 @@ def _(outcome: out.DoesNotApply, deployment: Deployment, scene: Scene) -> Deploy
 @_apply.register
 def _(outcome: out.BuildStarted, deployment: Deployment, scene: Scene) -> Deployment:
     tree = outcome.tree or deployment.tree
-    started = replace(deployment, build_id=outcome.build_id, tree=tree, unsure_until=None, attempts=0)
+    built = replace(deployment, tree=tree, merged_sha=outcome.merged_sha or deployment.merged_sha)
+    started = replace(built, build_id=outcome.build_id, unsure_until=None, attempts=0)
     return at_step(started, Step.WATCH_BUILD, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
 
 
@@ -173,7 +174,8 @@ def _(outcome: out.BuildSucceeded, deployment: Deployment, scene: Scene) -> Depl
 
 @_apply.register
 def _(outcome: out.BuildReused, deployment: Deployment, scene: Scene) -> Deployment:
-    return _built(replace(deployment, image=outcome.image, tree=outcome.tree, unsure_until=None), scene)
+    known = replace(deployment, tree=outcome.tree, merged_sha=outcome.merged_sha)
+    return _built(replace(known, image=outcome.image, unsure_until=None), scene)
 
 
 def _built(built: Deployment, scene: Scene) -> Deployment:
@@ -297,6 +299,7 @@ def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Dep
         fence=None,
         build_id=None,
         image=None,
+        merged_sha=None,
         had_candidate=False,
         reserved_bytes=None,
         unsure_until=None,

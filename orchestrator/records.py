@@ -59,6 +59,8 @@ class Project:
     #: Smoke checks as (path, expected status or None for "below 500").
     checks: tuple[tuple[str, int | None], ...]
     created_at: float
+    #: Since when it is not connected any more; None: it is.
+    removed_at: float | None = None
     #: Its share in the turns of the scheduler.
     weight: float = 1.0
     #: Generations of the key with which GitLab signs, the newest first; empty where it does not sign.

@@ -279,6 +279,8 @@ def _folded(summary: str, content: str) -> str:
 def _lead(subject: Subject, newest: Deployment) -> str:
     live = _live(subject)
     commit = f"Commit {code(newest.sha[:12])}"
+    if newest.merged_sha:
+        commit += f", merged with {code(subject.preview.target_branch)} as {code(newest.merged_sha[:12])},"
     if newest.state is State.LIVE:
         return (
             f"**{_link(subject.address)}**\n\n"

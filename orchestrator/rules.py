@@ -54,6 +54,8 @@ class Rules:
     bots: tuple[str, ...] = ()
     #: Whether bots' merge requests are only checked; None: as the installation says.
     check_only_bots: bool | None = None
+    #: Built is what a merge would make of the target branch, where the two can be merged.
+    merged_result: bool = False
 
     @property
     def look_at_paths(self) -> bool:

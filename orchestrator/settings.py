@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         None,
         min_length=32,
         description="At least 32 random characters, the same for all processes, from which keys are derived; "
-        "with it GitLab signs its deliveries. Changed, every project needs `project rotate`.",
+        "with it GitLab signs its deliveries. Changed, every project needs `project rotate-secret`.",
     )
     gitlab_ca_file: Path | None = Field(
         None, description="Certificate authorities for GitLab; unset: the system's."

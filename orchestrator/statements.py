@@ -87,7 +87,7 @@ LEASED = select(t.account.c.id).where(
 )
 
 PROJECT = select(t.project).where(t.project.c.id == bindparam("id"))
-PROJECT_AT = select(t.project).where(t.project.c.path == bindparam("path"))
+PROJECT_AT = select(t.project).where(t.project.c.path == bindparam("path"), t.project.c.removed_at.is_(None))
 PREVIEW = select(t.preview).where(t.preview.c.id == bindparam("id"))
 PREVIEW_OF = select(t.preview).where(
     t.preview.c.project_id == bindparam("project_id"), t.preview.c.iid == bindparam("iid")
@@ -202,7 +202,7 @@ REUSABLE = (
         t.deployment.c.image.is_not(None),
         t.preview.c.project_id == bindparam("project_id"),
         or_(
-            t.deployment.c.sha == bindparam("sha"),
+            func.coalesce(t.deployment.c.merged_sha, t.deployment.c.sha) == bindparam("sha"),
             (t.deployment.c.tree != "") & (t.deployment.c.tree == bindparam("tree")),
         ),
     )

@@ -168,7 +168,7 @@ class Tx(Stock):
     # --- projects and previews ------------------------------------------------------------------------
 
     def projects(self) -> list[Project]:
-        """All connected projects by path."""
+        """All projects that are, or were, connected, by path."""
         return [
             project_from(row)
             for row in self._connection.execute(select(t.project).order_by(t.project.c.path))
@@ -193,9 +193,38 @@ class Tx(Stock):
         """Connect a project, or change one that is connected; returns our id."""
         known = self.project_by_gitlab_id(gitlab_id)
         if known is None:
+            self._free_path(values["path"])
             return self._insert(t.project, gitlab_id=gitlab_id, created_at=now, **values)
         self._connection.execute(update(t.project).where(t.project.c.id == known.id).values(**values))
         return known.id
+
+    def _free_path(self, path: str) -> None:
+        """What is disconnected and was called so makes room for another project of that name."""
+        gone = (t.project.c.path == path) & t.project.c.removed_at.is_not(None)
+        for row in self._connection.execute(select(t.project.c.id).where(gone)).all():
+            renamed = update(t.project).where(t.project.c.id == row.id)
+            self._connection.execute(renamed.values(path=f"{path[:200]} (removed, {row.id})"))
+
+    def disconnect(self, project_id: int, now: float) -> None:
+        """Take nothing from a project any more; whoever looks at it just now loses it."""
+        self._connection.execute(
+            update(t.project)
+            .where(t.project.c.id == project_id)
+            .values(
+                removed_at=now,
+                secret_digests=[],
+                signing=[],
+                old_secrets_until=None,
+                due_at=None,
+                claim=None,
+                claimed_until=None,
+            )
+        )
+
+    def see_anew(self, project_id: int) -> None:
+        """What is open in a project that was disconnected gets its previews as if it were reopened."""
+        of_project = t.preview.c.project_id == project_id
+        self._connection.execute(update(t.preview).where(of_project).values(mr_state="not known"))
 
     def remove_project(self, project_id: int) -> None:
         """Forget a project of which nothing was seen yet."""
@@ -367,15 +396,15 @@ class Tx(Stock):
         """True while something on its way, live, or to be tidied needs a leased account."""
         return self._connection.scalar(sql.IS_LEASED_FOR_NOTHING, {"id": account.id}) is None
 
-    def reusable_image(self, deployment: Deployment, project_id: int, tree: str) -> str | None:
-        """An image of the same commit, or of the same files, that the deployment's account still has."""
+    def reusable_image(self, deployment: Deployment, project_id: int, sha: str, tree: str) -> str | None:
+        """An image of the commit, or of the same files, that the deployment's account still has."""
         image: str | None = self._connection.scalar(
             sql.REUSABLE,
             {
                 "account_id": deployment.account_id,
                 "fence": deployment.fence,
                 "project_id": project_id,
-                "sha": deployment.sha,
+                "sha": sha,
                 "tree": tree,
             },
         )

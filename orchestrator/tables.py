@@ -100,6 +100,8 @@ project = Table(
     Column("rules", JSON),
     Column("checks", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
+    # Since when it is not connected any more; null: it is.
+    Column("removed_at", Double),
     # Its share in the turns of the scheduler.
     Column("weight", Double, nullable=False, server_default="1"),
     # What its newest builds took, in bytes of the image store and in seconds; null before the first.
@@ -158,6 +160,8 @@ deployment = Table(
     Column("ready_at", Double),
     # Names the files of the commit, whatever its history; empty when not known.
     Column("tree", String(64), nullable=False, server_default=""),
+    # What is built where it is not the head: its merge with the target branch.
+    Column("merged_sha", String(64)),
     # Bytes of the image store that its build was expected to take, and took.
     Column("reserved_bytes", BigInteger),
     Column("image_bytes", BigInteger),

@@ -29,31 +29,41 @@ def start(site: Site) -> Outcome:
     """Adopt the build with our image name, or start it; the resolved commit must be the wanted one."""
     deployment = site.deployment
     mine = [build for build in site.account.builds() if build.image_name == deployment.image_name]
-    adopted = next((build for build in mine if build.resolved_ref == deployment.sha), None)
+    adopted = next((build for build in mine if _is_wanted(site, build.resolved_ref)), None)
     if adopted is not None:
-        return out.BuildStarted(adopted.id)
+        return out.BuildStarted(adopted.id, merged_sha=_merged(site, adopted.resolved_ref))
     if _may_still_appear(site):
         return out.BuildAwaited(_TAKEOVER_SECONDS)
-    tree = site.tree()
-    image = _image_of(site, tree)
+    merge = site.merged_now() if site.project.rules.merged_result else None
+    if merge is not None and not site.is_merge(merge):
+        head = site.head_now()
+        if head != deployment.sha:
+            return out.WrongCommit(None, head)
+        return out.NotNow("GitLab has not merged the newest commit with its target branch yet", seconds=2.0)
+    tree = site.tree(merge or deployment.sha)
+    image = _image_of(site, merge or deployment.sha, tree)
     if image is not None:
-        return out.BuildReused(image, tree)
+        return out.BuildReused(image, tree, merge)
     if not site.preview.is_from_project:
         # A stranger can push between the approval and now: what was not approved must not even be built.
         head = site.head_now()
         if head != deployment.sha:
             return out.WrongCommit(None, head)
+    return _start_new(site, merge, tree)
+
+
+def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
     site.guard()
     try:
         build_id, resolved = site.account.start_build(
             source_url=site.project.git_url,
-            ref=f"refs/merge-requests/{site.preview.iid}/head",
-            image_name=deployment.image_name,
+            ref=f"refs/merge-requests/{site.preview.iid}/{'merge' if merge else 'head'}",
+            image_name=site.deployment.image_name,
             envvars=site.config.build.envvars,
             latest=components.wants_latest(site.config.components),
         )
     except BadRequest as error:
-        if "Failed to resolve ref" in str(error) and deployment.attempts < _RESOLVE_TRIES:
+        if "Failed to resolve ref" in str(error) and site.deployment.attempts < _RESOLVE_TRIES:
             # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
             return out.NotNow(str(error), seconds=2.0)
         return out.StageFailed(
@@ -63,14 +73,28 @@ def start(site: Site) -> Outcome:
                 remedy="Builds need a repository that anybody can clone; check that the project is public.",
             )
         )
-    if resolved != deployment.sha:
+    if not _is_wanted(site, resolved):
         return out.WrongCommit(build_id, resolved)
-    return out.BuildStarted(build_id, tree)
+    # The target branch may have moved on in the meantime: then these are other files than were asked about.
+    return out.BuildStarted(
+        build_id, tree if resolved == (merge or resolved) else "", _merged(site, resolved)
+    )
 
 
-def _image_of(site: Site, tree: str) -> str | None:
+def _is_wanted(site: Site, resolved: str) -> bool:
+    """True for the deployment's commit, and for a merge of it where that is wanted."""
+    if resolved == site.deployment.sha:
+        return True
+    return site.project.rules.merged_result and site.is_merge(resolved)
+
+
+def _merged(site: Site, resolved: str) -> str | None:
+    return None if resolved == site.deployment.sha else resolved
+
+
+def _image_of(site: Site, sha: str, tree: str) -> str | None:
     """An image of the same files that the account still has, unless a new one was asked for."""
-    image = None if site.deployment.trigger == REBUILD else site.reusable(tree)
+    image = None if site.deployment.trigger == REBUILD else site.reusable(sha, tree)
     if image is None:
         return None
     there = (found.name.partition("@")[0] for found in site.account.job_images())

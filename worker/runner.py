@@ -13,7 +13,7 @@ from orchestrator.belongings import component_jobs
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
-from orchestrator.gitlab import GitLabBusy, GitLabError
+from orchestrator.gitlab import GitLabBusy, GitLabError, Missing
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -79,6 +79,11 @@ class _Place:
     preview: Preview
     project: Project
     others: Sequence[Deployment]
+
+    @property
+    def merge_request(self) -> tuple[int, int]:
+        """GitLab's numbers of the project and of the merge request."""
+        return self.project.gitlab_id, self.preview.iid
 
 
 class Runner:
@@ -222,8 +227,10 @@ class Runner:
                 needed_beside=frozenset().union(*(component_jobs(d) for d in place.others if d.has_jobs)),
                 guard=self._guard(claim, deployment),
                 head_now=lambda: self._head_now(place),
-                tree=lambda: self._tree(place, deployment),
-                reusable=lambda tree: self._reusable(place, deployment, tree),
+                merged_now=lambda: self._parts.gitlab.merged_result(*place.merge_request),
+                is_merge=lambda sha: self._is_merge(place, deployment, sha),
+                tree=lambda sha: self._tree(place, sha),
+                reusable=lambda sha, tree: self._reusable(place, deployment, sha, tree),
                 now=self._clock(),
                 is_takeover=claim.is_takeover,
             )
@@ -237,20 +244,24 @@ class Runner:
         return repository_file.read(Reading(self._parts.gitlab, project, preview, deployment, bounds))
 
     def _head_now(self, place: _Place) -> str:
-        seen = self._parts.gitlab.merge_request(place.project.gitlab_id, place.preview.iid)
-        return seen.sha
+        return self._parts.gitlab.merge_request(*place.merge_request).sha
 
-    def _tree(self, place: _Place, deployment: Deployment) -> str:
+    def _is_merge(self, place: _Place, deployment: Deployment, sha: str) -> bool:
+        with suppress(Missing):
+            return deployment.sha in self._parts.gitlab.parents(place.project.gitlab_id, sha)
+        return False
+
+    def _tree(self, place: _Place, sha: str) -> str:
         try:
-            return self._parts.gitlab.tree(place.project.gitlab_id, deployment.sha)
+            return self._parts.gitlab.tree(place.project.gitlab_id, sha)
         except GitLabError as error:
             # All that is lost is the chance to build once instead of twice.
-            log.info("deployment %s: its files are not known: %s", deployment.id, error)
+            log.info("commit %s of %s: its files are not known: %s", sha, place.project.path, error)
             return ""
 
-    def _reusable(self, place: _Place, deployment: Deployment, tree: str) -> str | None:
+    def _reusable(self, place: _Place, deployment: Deployment, sha: str, tree: str) -> str | None:
         with self._parts.store.read() as tx:
-            return tx.reusable_image(deployment, place.project.id, tree)
+            return tx.reusable_image(deployment, place.project.id, sha, tree)
 
     def _place(self, tx: Tx, deployment: Deployment) -> _Place | None:
         """The rows around the deployment; None when its account is not its preview's any more."""

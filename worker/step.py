@@ -43,10 +43,14 @@ class Site:
     guard: Callable[[], None]
     #: The head commit of the merge request, as GitLab says now.
     head_now: Callable[[], str]
-    #: Names the files of the deployment's commit, whatever its history; empty when GitLab cannot tell.
-    tree: Callable[[], str]
-    #: The image of a tree, or of the deployment's commit, that the account should still have.
-    reusable: Callable[[str], str | None]
+    #: The commit that merging it now would make; None when it cannot be merged.
+    merged_now: Callable[[], str | None]
+    #: Whether a commit is a merge of the deployment's.
+    is_merge: Callable[[str], bool]
+    #: Names the files of a commit, whatever its history; empty when GitLab cannot tell.
+    tree: Callable[[str], str]
+    #: The image of a commit, or of a tree, that the account should still have.
+    reusable: Callable[[str, str], str | None]
     now: float
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False

@@ -29,7 +29,7 @@ from orchestrator.errors import PreviewError
 from orchestrator.pool import Account, AccountState
 from orchestrator.records import Kind
 from orchestrator.settings import PREFIX, Settings, load_settings
-from orchestrator.signing import refusal, trusted
+from orchestrator.signing import Trusted, refusal, trusted
 from orchestrator.toolforge import AccountClient, JobSpec, Toolforge
 from tests.orchestrator.scripted import Scripted
 
@@ -224,6 +224,40 @@ def test_a_webhook_that_may_have_got_its_new_secret_is_still_believed(
     assert hashlib.sha256(headers["X-Gitlab-Token"].encode()).hexdigest() in connected.secret_digests
 
 
+def test_what_gitlab_uses_after_lost_answers_goes_on_to_count(
+    command: CommandLine, gitlab: LocalGitLab, seeder: Seeder
+) -> None:
+    project = seeder.project("answers-lost")
+    seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+    key, later = "k" * 32, time.time() + 86400
+
+    def connected() -> Trusted:
+        with command.parts.store.read() as tx:
+            (found,) = tx.projects()
+        return trusted(found, key, later)
+
+    def believed() -> bool:
+        (hook,) = seeder.api("GET", f"/projects/{project.id}/hooks")
+        receiver.asked.clear()
+        seeder.api("POST", f"/projects/{project.id}/hooks/{hook['id']}/test/push_events")
+        ((_, _, headers, body),) = receiver.asked
+        sent = {name.lower(): value for name, value in headers.items()}
+        return refusal(connected(), sent, body, time.time()) is None
+
+    with Scripted() as receiver:
+        here = {"TOOLFORGE_PREVIEW_PUBLIC_URL": receiver.url, "TOOLFORGE_PREVIEW_SECRET_KEY": key}
+        assert command("project", "add", project.path, **here).code == 0
+        operation = "PUT /projects/:id/hooks/:hook_id"
+        # Now the request does not arrive, now its answer; GitLab uses the first secret, then the third.
+        for fault in ("cut_before", "cut_before", "lost"):
+            gitlab.faults.add(operation, fault)
+            assert command("project", "rotate-secret", project.path, **here).code == 2
+            assert believed(), fault
+        assert command("project", "rotate-secret", project.path, **here).code == 0
+        assert believed()
+    assert len(connected().keys) == 1, "known again, the older ones do not count for long"
+
+
 def test_deliveries_are_signed_with_a_key_that_can_be_changed(command: CommandLine, seeder: Seeder) -> None:
     project = seeder.project("signed")
     key = "k" * 32
@@ -234,7 +268,7 @@ def test_deliveries_are_signed_with_a_key_that_can_be_changed(command: CommandLi
         test = f"/projects/{project.id}/hooks/{hook['id']}/test/push_events"
         seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
         seeder.api("POST", test)
-        assert command("project", "rotate", project.path, **here).code == 0
+        assert command("project", "rotate-secret", project.path, **here).code == 0
         seeder.api("POST", test)
         deliveries = [
             ({name.lower(): value for name, value in headers.items()}, body)
@@ -253,7 +287,7 @@ def test_deliveries_are_signed_with_a_key_that_can_be_changed(command: CommandLi
 
 
 def test_only_a_connected_project_gets_new_secrets(command: CommandLine) -> None:
-    assert "is not connected" in command.refuses("project", "rotate", "tools/never")
+    assert "is not connected" in command.refuses("project", "rotate-secret", "tools/never")
 
 
 def test_a_gitlab_that_is_away_is_told(command: CommandLine) -> None:
@@ -279,6 +313,71 @@ def test_a_project_is_connected_with_its_checks_and_its_open_merge_requests(
     assert project.path in command("project", "list").words
     hooks = seeder.api("GET", f"/projects/{project.id}/hooks")
     assert [hook["url"] for hook in hooks] == ["http://127.0.0.1:8000/webhook/gitlab"]
+
+
+def test_projects_are_connected_by_group_file_and_address(
+    command: CommandLine, gitlab: LocalGitLab, seeder: Seeder, tmp_path: Path
+) -> None:
+    with Seeder(gitlab.url, gitlab.root_token, group="herd") as herd:
+        for name in ("one", "two"):
+            herd.project(name)
+    listed = tmp_path / "projects.txt"
+    by_address = seeder.project("by-address")
+    by_file = seeder.project("by-file")
+    listed.write_text(f"# ours\n{by_file.path}  # with a remark\n\ntools/never-was\n")
+    told = command("project", "add", "--group", "herd", "--file", str(listed), f"{by_address.web_url}.git")
+    assert told.code == 1, told
+    assert "tools/never-was is not connected: GitLab knows no project 'tools/never-was'" in told.words
+    with command.parts.store.read() as tx:
+        paths = {one.path for one in tx.projects()}
+    assert paths == {"herd/one", "herd/two", by_address.path, by_file.path}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--group", "never"], "GitLab knows no group 'never'"),
+        (["https://gitlab.example.org/a/b"], "is not at http://127.0.0.1"),
+        (["alone"], "is no project: give group/name"),
+        ([], "Say which: a PROJECT, --group or --file."),
+    ],
+)
+def test_what_names_no_project_is_refused(command: CommandLine, arguments: list[str], words: str) -> None:
+    assert words in command.refuses("project", "add", *arguments)
+
+
+def test_a_project_is_disconnected_and_connected_again(command: CommandLine, seeder: Seeder) -> None:
+    project = seeder.project("leaving")
+    assert command("project", "add", project.path).code == 0
+    assert command("project", "remove", project.path).code == 0
+    assert seeder.api("GET", f"/projects/{project.id}/hooks") == []
+    assert project.path not in command("project", "list").words
+    for again in ("remove", "show", "rotate-secret"):
+        assert "is not connected" in command.refuses("project", again, project.path)
+    assert command("project", "add", project.path, "--check", "/=200").code == 0
+    assert project.path in command("project", "list").words
+
+
+def test_a_webhook_that_cannot_be_deleted_is_told(
+    command: CommandLine, gitlab: LocalGitLab, seeder: Seeder
+) -> None:
+    project = seeder.project("leaving-late")
+    assert command("project", "add", project.path).code == 0
+    gitlab.faults.add("DELETE /projects/:id/hooks/:hook_id", "status", status=403)
+    told = command("project", "remove", project.path)
+    assert told.code == 0
+    assert "Delete its webhook in GitLab by hand" in told.words
+    assert project.path not in command("project", "list").words
+
+
+def test_another_project_of_the_same_name_can_follow(command: CommandLine, seeder: Seeder) -> None:
+    project = seeder.project("phoenix")
+    assert command("project", "add", project.path).code == 0
+    assert command("project", "remove", project.path).code == 0
+    seeder.api("DELETE", f"/projects/{project.id}")
+    assert seeder.project("phoenix").id != project.id
+    assert command("project", "add", project.path).code == 0
+    assert command("project", "list").words.count(f"{project.path}  ") == 1
 
 
 # --- the pool -----------------------------------------------------------------------------------------

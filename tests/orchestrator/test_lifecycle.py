@@ -635,11 +635,11 @@ def test_an_image_of_the_same_files_is_found_while_its_account_has_it(world: Wor
     first = world.deployment()
     with world.store.read() as tx:
         same_files = replace(first, sha=B)
-        assert tx.reusable_image(same_files, world.project_id, "t1") == "image-1"
-        assert tx.reusable_image(same_files, world.project_id, "t2") is None
-        assert tx.reusable_image(first, world.project_id, "") == "image-1"
-        assert tx.reusable_image(replace(first, fence=99), world.project_id, "t1") is None
-        assert tx.reusable_image(first, 12345, "t1") is None
+        assert tx.reusable_image(same_files, world.project_id, same_files.sha, "t1") == "image-1"
+        assert tx.reusable_image(same_files, world.project_id, same_files.sha, "t2") is None
+        assert tx.reusable_image(first, world.project_id, first.sha, "") == "image-1"
+        assert tx.reusable_image(replace(first, fence=99), world.project_id, first.sha, "t1") is None
+        assert tx.reusable_image(first, 12345, first.sha, "t1") is None
 
 
 def test_a_reused_image_needs_no_build(world: World) -> None:

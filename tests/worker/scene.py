@@ -134,8 +134,10 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "needed_beside": frozenset(),
         "guard": lambda: None,
         "head_now": lambda: deployment.sha,
-        "tree": lambda: "",
-        "reusable": lambda tree: None,
+        "merged_now": lambda: None,
+        "is_merge": lambda sha: False,
+        "tree": lambda sha: "",
+        "reusable": lambda sha, tree: None,
         "now": 0.0,
     }
     return Site(**(values | changes))  # type: ignore[arg-type]

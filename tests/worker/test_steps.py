@@ -10,6 +10,7 @@ import pytest
 from orchestrator import outcome as out
 from orchestrator.belongings import PUBLISHED_JOB
 from orchestrator.preview import Deployment, State, Step
+from orchestrator.rules import Rules
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, BuildStatus, Busy, TooManyBuilds
 from tests.worker.scene import (
@@ -21,6 +22,7 @@ from tests.worker.scene import (
     LOUD,
     MISSING,
     OTHER_SHA,
+    SHA,
     Workshop,
     a_deployment,
     a_site,
@@ -30,6 +32,7 @@ from tests.worker.scene import (
     until,
 )
 from worker import build, deploy, teardown
+from worker.step import Site
 
 
 def started(account: AccountClient, iid: int = GOOD) -> Deployment:
@@ -116,6 +119,68 @@ def test_too_many_builds_are_told_apart_from_other_conflicts(account: AccountCli
         build.start(a_site(account, a_deployment()))
 
 
+# --- merged results -----------------------------------------------------------------------------------
+
+#: The head of a merge request; what is built resolves to its merge, `SHA`.
+HEAD = OTHER_SHA
+
+
+def merging(account: AccountClient, **changes: object) -> Site:
+    """Where a project wants merged results, and GitLab merges the head as `SHA`."""
+    site = a_site(account, a_deployment(sha=HEAD), merged_now=lambda: SHA, is_merge=lambda sha: sha == SHA)
+    project = replace(site.project, rules=Rules(merged_result=True))
+    return replace(site, project=project, **changes)  # type: ignore[arg-type]
+
+
+def test_the_merge_is_built_and_found_again(workshop: Workshop, account: AccountClient) -> None:
+    site = merging(account, tree=lambda sha: f"files of {sha[:1]}")
+    outcome = build.start(site)
+    assert isinstance(outcome, out.BuildStarted)
+    assert (outcome.merged_sha, outcome.tree) == (SHA, "files of a")
+    (there,) = workshop.toolforge.state()["tools"][workshop.tool]["builds"]
+    assert there["ref"] == f"refs/merge-requests/{site.preview.iid}/merge"
+    assert build.start(site) == out.BuildStarted(outcome.build_id, merged_sha=SHA)
+
+
+def test_one_that_has_conflicts_is_built_alone(workshop: Workshop, account: AccountClient) -> None:
+    site = merging(account, deployment=a_deployment(), merged_now=lambda: None)
+    outcome = build.start(site)
+    assert isinstance(outcome, out.BuildStarted)
+    assert outcome.merged_sha is None
+    (there,) = workshop.toolforge.state()["tools"][workshop.tool]["builds"]
+    assert there["ref"].endswith("/head")
+
+
+def test_an_old_merge_is_not_built(account: AccountClient) -> None:
+    stale = merging(account, is_merge=lambda sha: False)
+    assert isinstance(build.start(stale), out.NotNow)
+    moved = replace(stale, head_now=lambda: "c" * 40)
+    assert build.start(moved) == out.WrongCommit(None, "c" * 40)
+    assert account.builds() == []
+
+
+def test_a_merge_of_another_head_that_was_built_in_between_is_the_wrong_commit(
+    account: AccountClient,
+) -> None:
+    merges = iter([True, False])
+    outcome = build.start(merging(account, is_merge=lambda sha: next(merges)))
+    assert isinstance(outcome, out.WrongCommit)
+    assert (outcome.resolved, outcome.build_id is None) == (SHA, False)
+
+
+def test_files_of_a_merge_that_moved_on_meanwhile_are_not_known(account: AccountClient) -> None:
+    site = merging(account, merged_now=lambda: "c" * 40, is_merge=lambda sha: True, tree=lambda sha: "files")
+    outcome = build.start(site)
+    assert isinstance(outcome, out.BuildStarted)
+    assert (outcome.merged_sha, outcome.tree) == (SHA, "")
+
+
+def test_an_image_of_the_same_merge_is_run_again(account: AccountClient) -> None:
+    before = built(account)
+    site = merging(account, reusable=lambda sha, tree: before.image if sha == SHA else None)
+    assert build.start(site) == out.BuildReused(str(before.image), "", SHA)
+
+
 # --- watching a build ---------------------------------------------------------------------------------
 
 
@@ -147,11 +212,11 @@ def test_a_store_that_cannot_be_read_does_not_hold_the_verdict_up(
 
 def test_an_image_of_the_same_files_is_run_instead_of_built_again(account: AccountClient) -> None:
     before = built(account)
-    again = a_site(account, a_deployment(), reusable=lambda tree: before.image)
+    again = a_site(account, a_deployment(), reusable=lambda sha, tree: before.image)
     assert build.start(again) == out.BuildReused(str(before.image))
-    forgotten = a_site(account, a_deployment(), reusable=lambda tree: "tool-x/gone:latest@sha256:0")
+    forgotten = a_site(account, a_deployment(), reusable=lambda sha, tree: "tool-x/gone:latest@sha256:0")
     assert isinstance(build.start(forgotten), out.BuildStarted)
-    anew = a_site(account, a_deployment(trigger="rebuild"), reusable=lambda tree: before.image)
+    anew = a_site(account, a_deployment(trigger="rebuild"), reusable=lambda sha, tree: before.image)
     assert isinstance(build.start(anew), out.BuildStarted)
 
 

@@ -6,6 +6,7 @@ Every change is told to webhooks and leaves GitLab's system note. Refs `refs/mer
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,12 @@ class Merges:
             return
         merge_request.merge_status = "checking"
         self._lab.spawn(self.check(merge_request))
+
+    async def check_now(self, merge_request: MergeRequest) -> None:
+        """The same, after whatever check is under way."""
+        while merge_request.id in self._checking:
+            await asyncio.sleep(0.01)
+        await self.check(merge_request)
 
     async def check(self, merge_request: MergeRequest) -> None:
         """Find out whether it can be merged, and make `refs/merge-requests/<iid>/merge` if so."""

@@ -65,6 +65,23 @@ def test_diffs_and_commits_of_a_merge_request(project: Any, merge_request: Merge
     assert version.head_commit_sha == merge_request.sha
 
 
+def test_the_merged_result_is_made_of_the_branches_as_they_are_now(
+    project: Any, seeder: Seeder, merge_request: MergeRequest
+) -> None:
+    read = project.mergerequests.get(merge_request.iid)
+    first = read.merge_ref()["commit_id"]
+    tip = project.branches.get("main").commit["id"]
+    assert project.commits.get(first).parent_ids == [tip, merge_request.sha]
+    later = seeder.push_to_branch(merge_request.project, "main", {"LATER.md": "Later.\n"}, "Later")
+    second = read.merge_ref()["commit_id"]
+    assert project.commits.get(second).parent_ids == [later, merge_request.sha]
+    assert project.files.raw("LATER.md", ref=second) == b"Later.\n"
+    read.state_event = "close"
+    read.save()
+    with pytest.raises(gitlab.GitlabError, match="not mergeable"):
+        read.merge_ref()
+
+
 def test_a_change_is_committed_and_a_merge_request_opened_and_merged(project: Any) -> None:
     project.branches.create({"branch": "by-client", "ref": "main"})
     actions = [

@@ -140,6 +140,17 @@ def _no_other(call: Call, source: Project, source_branch: str, target: Project, 
             raise ApiError(409, {"message": [text]})
 
 
+@routes.route("GET /projects/:id/merge_requests/:iid/merge_ref", who="anyone")
+async def merge_ref(call: Call) -> Any:
+    """Merge it into a ref of its own, as it stands now."""
+    merge_request = call.merge_request(call.project())
+    if merge_request.state == "opened":
+        await call.lab.merges.check_now(merge_request)
+    if merge_request.state != "opened" or merge_request.merge_status != "can_be_merged":
+        raise ApiError(400, {"message": "Merge request is not mergeable"})
+    return {"commit_id": merge_request.merge_ref_sha}
+
+
 @routes.route("PUT /projects/:id/merge_requests/:iid")
 async def update(call: Call) -> Any:
     project = call.project()

@@ -1,0 +1,27 @@
+"""What is built instead of the head commit, and projects that are not connected any more."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To the newer form."""
+    with op.batch_alter_table("deployment", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("merged_sha", sa.String(64), nullable=True))
+    with op.batch_alter_table("project", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("removed_at", sa.Double, nullable=True))
+
+
+def downgrade() -> None:
+    """Back to the older form."""
+    with op.batch_alter_table("project", schema=None) as batch_op:
+        batch_op.drop_column("removed_at")
+    with op.batch_alter_table("deployment", schema=None) as batch_op:
+        batch_op.drop_column("merged_sha")
