@@ -86,6 +86,16 @@ class Change(Journal):
         present = self._tx.preview_of(delivery.project_id, seen.iid)
         if present is None or result == _NOT_CONNECTED:
             return result, False
+        result, was_done = self._carry_out(delivery, seen, present, command)
+        remark = "" if was_done else result
+        if remark != present.remark:
+            self._tx.remark(present.id, remark)
+            self._report(present.id, at_once=True)
+        return result, was_done
+
+    def _carry_out(
+        self, delivery: Delivery, seen: MergeRequest, present: Preview, command: Command
+    ) -> tuple[str, bool]:
         match command.verb:
             case Verb.STOP:
                 self.stop(present, f"stopped by {self._who}")
@@ -99,7 +109,7 @@ class Change(Journal):
             case Verb.HELP:
                 return "the note has the commands", True
             case Verb.UNKNOWN:
-                return "no command is called so; the note has those that there are", False
+                return "no command is called so; those that there are stand below", False
             case _:
                 return self._build_by_command(delivery, seen, present, command.verb)
 
@@ -173,6 +183,7 @@ class Change(Journal):
             self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
         self._tx.show_logs(present.id, shown=False)
+        self._tx.remark(present.id, "")
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
         self._report(present.id, at_once=True)
         self.release_if_done(present.id)

@@ -98,6 +98,8 @@ class Preview:
     keep_until: float | None = None
     #: The note shows the logs of the newest deployment.
     shows_logs: bool = False
+    #: Why the newest command could not be carried out; empty when it could.
+    remark: str = ""
 
     @property
     def is_open(self) -> bool:

@@ -244,6 +244,8 @@ def note(subject: Subject) -> str:
         return f"{marker(subject.preview)}\n### No preview yet\n"
     newest = subject.deployments[0]
     parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
+    if subject.preview.remark:
+        parts.append(f"The last command was not carried out: {code(subject.preview.remark)}")
     if newest.failure:
         parts += _failure(newest)
     if newest.checks:

@@ -310,6 +310,10 @@ class Tx(Stock):
             update(t.preview).where(t.preview.c.id == preview_id).values(shows_logs=shown)
         )
 
+    def remark(self, preview_id: int, words: str) -> None:
+        """Why the newest command could not be carried out; empty when it could."""
+        self._connection.execute(update(t.preview).where(t.preview.c.id == preview_id).values(remark=words))
+
     def set_rules(self, project_id: int, values: Mapping[str, Any]) -> None:
         """Write down which merge requests of a project get a preview."""
         self._connection.execute(
@@ -660,6 +664,13 @@ class Tx(Stock):
             select(t.delivery).where(t.delivery.c.id == delivery_id), {}, f"delivery {delivery_id}"
         )
         return delivery_from(row)
+
+    def has_earlier_comment(self, delivery: Delivery) -> bool:
+        """True while an earlier comment under the same merge request is not handled."""
+        is_earlier = (t.delivery.c.id < delivery.id) & (t.delivery.c.due_at > 0)
+        is_there = (t.delivery.c.project_id == delivery.project_id) & (t.delivery.c.iid == delivery.iid)
+        query = select(t.delivery.c.id).where(is_earlier, is_there, t.delivery.c.kind == "note").limit(1)
+        return self._connection.scalar(query) is not None
 
     def close_delivery(self, claim: Claim, result: str, now: float) -> None:
         """Everything that the delivery asked for is done."""

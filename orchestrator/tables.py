@@ -136,6 +136,8 @@ preview = Table(
     Column("keep_until", Double, index=True),
     # Somebody asked for the logs of the newest deployment in the note.
     Column("shows_logs", Boolean, nullable=False, server_default=false()),
+    # Why the newest command could not be carried out; empty: it could.
+    Column("remark", Words(255), nullable=False, server_default=""),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("project_id", "iid"),
 )

@@ -71,7 +71,14 @@ def _answer(parts: Parts, project: Project, delivery: Delivery, emoji: str) -> N
 
 
 def _refuse(parts: Parts, project: Project, delivery: Delivery) -> None:
-    """Say why, to each person once under a merge request: the same note is found again by its marker."""
+    """Say why, to each person once under a merge request: the same note is found again by its marker.
+
+    One comment after the other, so that of two at once the second one finds what was said to the first.
+    """
+    with parts.store.read() as tx:
+        is_early = tx.has_earlier_comment(delivery)
+    if is_early:
+        raise TryLater("an earlier comment is being answered", seconds=1.0)
     user_id = int(delivery.facts["user_id"])
     with suppress(GitLabError):
         parts.gitlab.put_note(

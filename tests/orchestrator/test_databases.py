@@ -22,7 +22,7 @@ from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import Conflict
 from orchestrator.outcome import KeptLog
-from orchestrator.records import Kind
+from orchestrator.records import Delivery, Kind
 from orchestrator.settings import load_settings
 from orchestrator.store import Store
 from tests.databases import Server, migrate
@@ -153,6 +153,27 @@ def test_no_other_address_names_a_project(world: World, path: str) -> None:
         assert found is not None
         assert found.id == world.project_id
         assert tx.project_at(path) is None
+
+
+def test_a_comment_knows_of_an_earlier_one_that_is_not_answered_yet(world: World) -> None:
+    def comments(key: str, iid: int = 1, kind: str = "note") -> Delivery:
+        with world.store.write() as tx:
+            made = tx.add_delivery(world.project_id, key, kind=kind, iid=iid, facts={}, now=world.now)
+            assert made is not None
+            return tx.delivery(made)
+
+    def has_earlier(delivery: Delivery) -> bool:
+        with world.store.read() as tx:
+            return tx.has_earlier_comment(delivery)
+
+    comments("elsewhere", iid=2)
+    comments("a push", kind="merge_request")
+    first, second = comments("first"), comments("second")
+    assert (has_earlier(first), has_earlier(second)) == (False, True)
+    claim = world.claim(Kind.DELIVERY, first.id)
+    assert has_earlier(second), "it is being answered"
+    world.lifecycle.ignore(claim, "answered", world.now)
+    assert not has_earlier(second)
 
 
 def test_only_the_newest_deployments_of_a_preview_keep_their_logs(world: World) -> None:

@@ -235,6 +235,9 @@ def test_a_preview_is_kept_by_a_comment(world: World) -> None:
     assert world.comments(Command(Verb.KEEP, 7200.0))
     assert world.preview().keep_until == world.now + 7200.0
     assert not world.comments(Command(Verb.KEEP, 1e9)), "longer than anybody may"
+    assert "A preview can be kept for 168 hours at most." in told(world)[2]
+    assert world.comments(Command(Verb.KEEP, 7200.0))
+    assert "not carried out" not in told(world)[2], "one that could be clears it"
 
 
 def test_logs_are_shown_in_the_note_until_the_next_deployment(world: World) -> None:
@@ -258,3 +261,6 @@ def test_help_and_what_is_no_command_change_nothing_but_are_answered(world: Worl
     assert not world.comments(Verb.UNKNOWN)
     assert world.states() == ["building"]
     assert "`/preview keep 48h`" in told(world)[2]
+    assert "not carried out: `no command is called so" in told(world)[2]
+    world.sees(sha=B)
+    assert "not carried out" not in told(world)[2]

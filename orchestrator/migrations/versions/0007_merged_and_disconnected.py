@@ -1,4 +1,4 @@
-"""What is built instead of the head commit, and projects that are not connected any more."""
+"""What is built instead of the head, why a command was not carried out, projects that were disconnected."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def upgrade() -> None:
     """To the newer form."""
     with op.batch_alter_table("deployment", schema=None) as batch_op:
         batch_op.add_column(sa.Column("merged_sha", sa.String(64), nullable=True))
+    with op.batch_alter_table("preview", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("remark", sa.String(255), nullable=False, server_default=""))
     with op.batch_alter_table("project", schema=None) as batch_op:
         batch_op.add_column(sa.Column("removed_at", sa.Double, nullable=True))
 
@@ -23,5 +25,7 @@ def downgrade() -> None:
     """Back to the older form."""
     with op.batch_alter_table("project", schema=None) as batch_op:
         batch_op.drop_column("removed_at")
+    with op.batch_alter_table("preview", schema=None) as batch_op:
+        batch_op.drop_column("remark")
     with op.batch_alter_table("deployment", schema=None) as batch_op:
         batch_op.drop_column("merged_sha")
