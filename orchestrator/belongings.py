@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.components import beside
+from orchestrator.jobs import image_names
 from orchestrator.preview import Deployment
 from orchestrator.repoconfig import restored
 from orchestrator.toolforge_answers import Build, Job
@@ -24,7 +25,8 @@ ENVVAR_PREFIX = "PREVIEW_"
 #: Tells a tool at which address it is served.
 ADDRESS_ENVVAR = "PREVIEW_URL"
 
-_IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})")
+#: A deployment's own, or one that was built for a component of it.
+_IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})(?:-[-a-z0-9]+)?")
 #: The web part's, or a component's.
 _CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})(?:-[-a-z0-9]+)?")
 #: ``HOST/tool-T/NAME:TAG@DIGEST``, of which the project and the name are always there.
@@ -110,7 +112,7 @@ def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None
     """Whose an image of that name is; `known` are the deployments that have had a lease of the account."""
     match = _IMAGE_NAME.fullmatch(image_name)
     deployment = known.get(int(match[2])) if match else None
-    return deployment if deployment is not None and deployment.image_name == image_name else None
+    return deployment if deployment is not None and image_name in image_names(deployment) else None
 
 
 def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:

@@ -333,6 +333,8 @@ class Change(Journal):
         size = None
         if outcome.bytes_used is not None and built.account_id is not None:
             size = max(outcome.bytes_used - (self._tx.account(built.account_id).bytes_used or 0), 0)
+            # A component's image comes on top of the commit's.
+            size += (built.image_bytes or 0) if built.image is not None else 0
             self._tx.put_store_use(built.account_id, outcome.bytes_used, outcome.bytes_limit)
         self._tx.put_figures(
             project.id,

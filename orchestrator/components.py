@@ -1,8 +1,8 @@
 """Previews of several components, in the form of Toolforge's own component configuration.
 
 Pure. One component is published and gets the address; each of the others is a job beside it, called like the
-component. All run the image of the merge request's commit: components-api's ``build.ref`` is what is deployed
-when it is merged, and plays no part here.
+component. What is built from the project itself runs the image of the merge request's commit: its ``ref`` is
+what is deployed after the merge, and plays no part here. Other repositories are built as they are named.
 
 The form is that of components-api (its model of a tool's configuration, and Toolforge's functional tests).
 """
@@ -10,7 +10,8 @@ The form is that of components-api (its model of a tool's configuration, and Too
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
@@ -31,15 +32,17 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=30)]
 class SourceBuild(Model):
     """Where a component's image comes from."""
 
-    repository: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)] | None = Field(
-        default=None,
-        description="The project's own repository; others are not built for previews.",
-        title="the address of the project's own repository",
+    repository: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)] | None = (
+        Field(
+            default=None,
+            description="A repository that anybody can clone; without it the project's own.",
+            title="the address of a repository that anybody can clone, without a password",
+        )
     )
     ref: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = Field(
         default=None,
-        description="What Toolforge deploys after the merge; a preview is of the merge request's commit.",
-        title="a branch, a tag or a commit",
+        description="A branch or tag; of the project's own repository the merge request's commit is built.",
+        title="a branch or a tag",
     )
     use_latest_versions: bool = Field(
         default=False, description="Build with Toolforge's newest builder.", title="true or false"
@@ -143,14 +146,61 @@ def beside(components: Mapping[str, Component]) -> dict[str, Component]:
     return {name: one for name, one in components.items() if not one.run.publish}
 
 
-def wants_latest(components: Mapping[str, Component]) -> bool:
-    """Whether the image is to be built by Toolforge's newest builder."""
-    return any(one.build.use_latest_versions for one in components.values())
+@dataclass(frozen=True)
+class Source:
+    """What an image is built from; the merge request's commit where there is no `repository`."""
+
+    repository: str | None = None
+    ref: str | None = None
+    latest: bool = False
 
 
-def repositories(components: Mapping[str, Component]) -> dict[str, str]:
-    """The repositories that are named, by the names of their components."""
-    return {name: one.build.repository for name, one in components.items() if one.build.repository}
+def own_source(components: Mapping[str, Component]) -> Source:
+    """What the image of the merge request's commit is built with: as its published component says."""
+    web = published(components)
+    return Source() if web is None else _source(components, web)
+
+
+def sources(components: Mapping[str, Component]) -> dict[str, Source]:
+    """What is built besides the commit, by the component that names it first in the alphabet."""
+    found: dict[str, Source] = {}
+    for name, one in sorted(components.items()):
+        source = _source(components, one)
+        is_named = one.build.reuse_from is None and source.repository is not None
+        if is_named and source not in found.values():
+            found[name] = source
+    return found
+
+
+def source_of(components: Mapping[str, Component], name: str) -> str | None:
+    """By which name the image of a component is built; None: it is that of the commit."""
+    source = _source(components, components[name])
+    return next((key for key, other in sources(components).items() if other == source), None)
+
+
+def of_project(components: Mapping[str, Component], own: Callable[[str], bool]) -> dict[str, Component]:
+    """The same, without repository and ref where the repository is the project's `own`.
+
+    Raises ValueError when what is published is not, or when the commit would need two images.
+    """
+    result = {
+        name: one.model_copy(update={"build": one.build.model_copy(update={"repository": None, "ref": None})})
+        if one.build.repository is None or own(one.build.repository)
+        else one
+        for name, one in components.items()
+    }
+    web = own_source(result)
+    if web.repository is not None:
+        raise ValueError("what is published has to be built from this project")
+    made = (_source(result, one) for one in result.values())
+    if any(source.repository is None and source != web for source in made):
+        raise ValueError("build.use_latest_versions differs, and only one image is built of a commit")
+    return result
+
+
+def _source(components: Mapping[str, Component], one: Component) -> Source:
+    build = components[one.build.reuse_from].build if one.build.reuse_from else one.build
+    return Source(build.repository, build.ref, build.use_latest_versions)
 
 
 def fit_together(components: Mapping[str, Component], info: ValidationInfo) -> Mapping[str, Component]:
@@ -178,9 +228,6 @@ def _problems(components: Mapping[str, Component], beside_them: Mapping[str, Any
             yield f"{name}: build.reuse_from names no component that is built: {one.build.reuse_from}"
         elif source is one and one.build.reuse_from:
             yield f"{name}: build.reuse_from names itself"
-    built = [one.build.use_latest_versions for one in components.values() if not one.build.reuse_from]
-    if len({*built}) > 1:
-        yield "build.use_latest_versions differs, and only one image is built of a commit"
 
 
 def _contradictions(one: Component) -> Iterator[str]:

@@ -19,6 +19,7 @@ from orchestrator.belongings import (
     image_of,
     owner,
 )
+from orchestrator.jobs import image_of_job
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.toolforge_answers import Job
@@ -119,7 +120,7 @@ def _lost(held: Holdings, found: Sorted, going: Sequence[Deployment], looked_at:
         if job is None:
             return True
         # Somebody else's image under our job's name is theirs to take away.
-        return job in found.ours.jobs and _digest(job.image) != _digest(live.image or "")
+        return job in found.ours.jobs and _digest(job.image) != _digest(image_of_job(live, name))
 
     return live if any(map(is_lost, [PUBLISHED_JOB, *component_jobs(live)])) else None
 

@@ -1,11 +1,13 @@
-"""The jobs that a deployment consists of: the published one, and its other components beside it. Pure."""
+"""What a deployment consists of: its images, the published job, and its other components beside it. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.components import Component, beside, published
-from orchestrator.repoconfig import RepoConfig
+from orchestrator.components import Component, Source, beside, published, source_of, sources
+from orchestrator.preview import Deployment
+from orchestrator.repoconfig import RepoConfig, restored
 from orchestrator.toolforge_answers import JobSpec
 
 
@@ -35,12 +37,64 @@ def web_job(config: RepoConfig, name: str, image: str, usual: Usual, *, publish:
     )
 
 
-def jobs_beside(config: RepoConfig, image: str) -> list[JobSpec]:
+def jobs_beside(deployment: Deployment) -> list[JobSpec]:
     """The jobs of the other components, by their names."""
+    parts = restored(deployment.config).components
     return [
-        _job(component, name, image, publish=False)
-        for name, component in sorted(beside(config.components).items())
+        _job(component, name, image_of_job(deployment, name), publish=False)
+        for name, component in sorted(beside(parts).items())
     ]
+
+
+def image_of_job(deployment: Deployment, name: str) -> str:
+    """The image of a component's job, or of the published one; empty while it is not built."""
+    parts = restored(deployment.config).components
+    source = source_of(parts, name) if name in beside(parts) else None
+    return (deployment.image if source is None else (deployment.images or {}).get(source)) or ""
+
+
+def component_image(deployment: Deployment, component: str) -> str:
+    """The name, in the account's store, of the image that is built for a component."""
+    return f"{deployment.image_name}-{component}"
+
+
+def image_names(deployment: Deployment) -> frozenset[str]:
+    """The names of all images that are built for a deployment."""
+    others = sources(restored(deployment.config).components)
+    return frozenset([deployment.image_name, *(component_image(deployment, name) for name in others)])
+
+
+def to_build(deployment: Deployment) -> tuple[str, Source] | None:
+    """The next component whose image has to be built, and from what; None when there are none left.
+
+    The image of the commit comes before them.
+    """
+    built = deployment.images or {}
+    return next(
+        (
+            (name, source)
+            for name, source in sources(restored(deployment.config).components).items()
+            if name not in built
+        ),
+        None,
+    )
+
+
+def reusable_component(
+    deployment: Deployment, name: str, source: Source, earlier: Iterable[Deployment]
+) -> str | None:
+    """The image that was built from the same source for an `earlier` deployment under the same lease.
+
+    That one has to have had all jobs of this one: what runs an image is known for ours by whose it is.
+    """
+    wanted = beside(restored(deployment.config).components).keys()
+    for one in earlier:
+        parts = restored(one.config).components
+        is_same = (one.account_id, one.fence) == (deployment.account_id, deployment.fence)
+        image = (one.images or {}).get(name)
+        if is_same and image and sources(parts).get(name) == source and wanted <= beside(parts).keys():
+            return image
+    return None
 
 
 def _job(component: Component, name: str, image: str, *, publish: bool) -> JobSpec:

@@ -179,6 +179,8 @@ class Deployment:
     build_id: str | None = None
     #: ``tool-T/IMAGE:latest@sha256:...``: what runs is always named by its digest.
     image: str | None = None
+    #: Images of other repositories that its components need, by the component that names them.
+    images: Mapping[str, str] | None = None
     ready_since: float | None = None
     #: It was tried out as an unpublished candidate, whose job has to be removed.
     had_candidate: bool = False

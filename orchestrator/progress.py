@@ -12,6 +12,7 @@ from functools import singledispatch
 
 from orchestrator import outcome as out
 from orchestrator.errors import IllegalMove
+from orchestrator.jobs import to_build
 from orchestrator.outcome import Failure, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
 
@@ -169,16 +170,30 @@ def _(outcome: out.BuildVanished, deployment: Deployment, scene: Scene) -> Deplo
 
 @_apply.register
 def _(outcome: out.BuildSucceeded, deployment: Deployment, scene: Scene) -> Deployment:
-    return _built(replace(deployment, image=outcome.image), scene)
+    return _built(_with_image(deployment, outcome.image), scene)
 
 
 @_apply.register
 def _(outcome: out.BuildReused, deployment: Deployment, scene: Scene) -> Deployment:
-    known = replace(deployment, tree=outcome.tree, merged_sha=outcome.merged_sha)
-    return _built(replace(known, image=outcome.image, unsure_until=None), scene)
+    built = _with_image(deployment, outcome.image)
+    if deployment.image is None:
+        built = replace(built, tree=outcome.tree, merged_sha=outcome.merged_sha)
+    return _built(replace(built, unsure_until=None), scene)
+
+
+def _with_image(deployment: Deployment, image: str) -> Deployment:
+    """The image of the commit comes first, then those of its components one by one."""
+    if deployment.image is None:
+        return replace(deployment, image=image)
+    wanted = to_build(deployment)
+    assert wanted is not None, "what is built is what was to be built"
+    return replace(deployment, images={**(deployment.images or {}), wanted[0]: image})
 
 
 def _built(built: Deployment, scene: Scene) -> Deployment:
+    if to_build(built) is not None:
+        again = replace(built, build_id=None, attempts=0)
+        return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now)
     if built.check_only:
         return at_step(replace(built, attempts=0), Step.AWAIT_PLACE, scene.now, due_at=None)
     beside = scene.serving is not None or scene.address_busy
@@ -299,6 +314,7 @@ def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Dep
         fence=None,
         build_id=None,
         image=None,
+        images=None,
         merged_sha=None,
         had_candidate=False,
         reserved_bytes=None,

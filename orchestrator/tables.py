@@ -171,6 +171,8 @@ deployment = Table(
     Column("fence", Integer),
     Column("build_id", String(255)),
     Column("image", String(512)),
+    # Images of other repositories that its components need, by the component that names them.
+    Column("images", JSON(none_as_null=True)),
     Column("ready_since", Double),
     Column("had_candidate", Boolean, nullable=False),
     Column("unsure_until", Double),

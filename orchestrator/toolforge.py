@@ -274,17 +274,19 @@ class AccountClient:
         self,
         *,
         source_url: str,
-        ref: str,
+        ref: str | None,
         image_name: str,
         envvars: Mapping[str, str] | None = None,
         latest: bool = False,
     ) -> NewBuild:
-        """Start a build of `ref` (a full ref name: a commit does not resolve), with `envvars` set in it.
+        """Start a build of `ref` (a ref's name; a commit does not resolve), with `envvars` set in it.
 
-        With `latest` by Toolforge's newest builder instead of the usual one. Not safe to repeat: after
-        :class:`AnswerLost` look for `image_name` in :meth:`builds`.
+        Without `ref` of the default branch. With `latest` by Toolforge's newest builder instead of the usual
+        one. Not safe to repeat: after :class:`AnswerLost` look for `image_name` in :meth:`builds`.
         """
-        body: dict[str, object] = {"source_url": source_url, "ref": ref, "image_name": image_name}
+        body: dict[str, object] = {"source_url": source_url, "image_name": image_name}
+        if ref is not None:
+            body["ref"] = ref
         if envvars:
             body["envvars"] = dict(envvars)
         if latest:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
-from orchestrator import components
 from orchestrator import outcome as out
+from orchestrator.components import own_source
 from orchestrator.diagnosis import explain_build
+from orchestrator.jobs import component_image, image_names, to_build
 from orchestrator.outcome import Failure, KeptLog, Outcome
 from orchestrator.preview import REBUILD
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
@@ -26,8 +28,13 @@ _LINES = 200_000
 
 
 def start(site: Site) -> Outcome:
-    """Adopt the build with our image name, or start it; the resolved commit must be the wanted one."""
+    """Adopt the build with our image name, or start it; the resolved commit must be the wanted one.
+
+    After that of the commit those follow, one by one, that its components need from other repositories.
+    """
     deployment = site.deployment
+    if deployment.image is not None:
+        return _start_component(site)
     mine = [build for build in site.account.builds() if build.image_name == deployment.image_name]
     adopted = next((build for build in mine if _is_wanted(site, build.resolved_ref)), None)
     if adopted is not None:
@@ -60,25 +67,50 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
             ref=f"refs/merge-requests/{site.preview.iid}/{'merge' if merge else 'head'}",
             image_name=site.deployment.image_name,
             envvars=site.config.build.envvars,
-            latest=components.wants_latest(site.config.components),
+            latest=own_source(site.config.components).latest,
         )
     except BadRequest as error:
-        if "Failed to resolve ref" in str(error) and site.deployment.attempts < _RESOLVE_TRIES:
-            # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
-            return out.NotNow(str(error), seconds=2.0)
-        return out.StageFailed(
-            Failure(
-                stage="build",
-                summary=f"Toolforge would not start the build: {error}",
-                remedy="Builds need a repository that anybody can clone; check that the project is public.",
-            )
-        )
+        return _refused(site, error)
     if not _is_wanted(site, resolved):
         return out.WrongCommit(build_id, resolved)
     # The target branch may have moved on in the meantime: then these are other files than were asked about.
     return out.BuildStarted(
         build_id, tree if resolved == (merge or resolved) else "", _merged(site, resolved)
     )
+
+
+def _refused(site: Site, error: BadRequest, of: str = "") -> Outcome:
+    if "Failed to resolve ref" in str(error) and site.deployment.attempts < _RESOLVE_TRIES:
+        # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
+        return out.NotNow(str(error), seconds=2.0)
+    remedy = "Builds need a repository that anybody can clone; check that the project is public."
+    if of:
+        remedy = "Builds need a repository that anybody can clone, and a branch or tag that is there."
+    summary = f"Toolforge would not start the build{of}: {error}"
+    return out.StageFailed(Failure(stage="build", summary=summary, remedy=remedy))
+
+
+def _start_component(site: Site) -> Outcome:
+    wanted = to_build(site.deployment)
+    assert wanted is not None, "there is nothing else to build"
+    name, source = wanted
+    image_name = component_image(site.deployment, name)
+    adopted = next((one for one in site.account.builds() if one.image_name == image_name), None)
+    if adopted is not None:
+        return out.BuildStarted(adopted.id)
+    if _may_still_appear(site):
+        return out.BuildAwaited(_TAKEOVER_SECONDS)
+    image = _still_there(site, site.reusable_component(name, source))
+    if image is not None:
+        return out.BuildReused(image)
+    site.guard()
+    try:
+        build_id, _ = site.account.start_build(
+            source_url=str(source.repository), ref=source.ref, image_name=image_name, latest=source.latest
+        )
+    except BadRequest as error:
+        return _refused(site, error, f" of component {name}")
+    return out.BuildStarted(build_id)
 
 
 def _is_wanted(site: Site, resolved: str) -> bool:
@@ -94,8 +126,11 @@ def _merged(site: Site, resolved: str) -> str | None:
 
 def _image_of(site: Site, sha: str, tree: str) -> str | None:
     """An image of the same files that the account still has, unless a new one was asked for."""
-    image = None if site.deployment.trigger == REBUILD else site.reusable(sha, tree)
-    if image is None:
+    return _still_there(site, site.reusable(sha, tree))
+
+
+def _still_there(site: Site, image: str | None) -> str | None:
+    if image is None or site.deployment.trigger == REBUILD:
         return None
     there = (found.name.partition("@")[0] for found in site.account.job_images())
     return image if any(name and image.partition("@")[0].endswith(name) for name in there) else None
@@ -127,7 +162,8 @@ def watch(site: Site) -> Outcome:
 
 def _succeeded(site: Site, build: Build, image: str) -> Outcome:
     """The verdict on the build; how full the store is now is told where it can be had."""
-    log = _log(site, build)
+    # Of a component's build only a failure is worth the place of the commit's own log.
+    log = _log(site, build) if site.deployment.image is None else None
     try:
         store = site.account.store_use()
     except ToolforgeError:
@@ -137,7 +173,11 @@ def _succeeded(site: Site, build: Build, image: str) -> Outcome:
 
 def _failed(site: Site, build: Build) -> Outcome:
     log = _log(site, build)
-    return out.StageFailed(explain_build(log.text, build.message), log)
+    failure = explain_build(log.text, build.message)
+    wanted = to_build(site.deployment) if site.deployment.image is not None else None
+    if wanted is not None:
+        failure = replace(failure, summary=f"component {wanted[0]}: {failure.summary}")
+    return out.StageFailed(failure, log)
 
 
 def _log(site: Site, build: Build) -> KeptLog:
@@ -159,11 +199,8 @@ def _log(site: Site, build: Build) -> KeptLog:
 
 def stop(site: Site) -> bool:
     """Cancel the deployment's build if it runs; True while it has not ended and so keeps its slot."""
-    going = [
-        build
-        for build in site.account.builds()
-        if build.image_name == site.deployment.image_name and not build.has_ended
-    ]
+    names = image_names(site.deployment)
+    going = [build for build in site.account.builds() if build.image_name in names and not build.has_ended]
     is_late = site.now - site.deployment.since > CANCEL_SECONDS
     for build in going:
         site.guard()

@@ -14,7 +14,7 @@ from orchestrator.jobs import Usual, jobs_beside, web_job
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, Outcome, toolforge_failed
 from orchestrator.pool import Account
-from orchestrator.preview import State
+from orchestrator.preview import Deployment, State
 from orchestrator.repoconfig import FILE_NAME, RepoConfig, restored
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient, BadRequest, Gone, Job, JobSpec, ToolforgeError
@@ -48,8 +48,7 @@ def _web(site: Site, name: str, *, publish: bool) -> JobSpec:
 
 
 def _beside(site: Site) -> list[JobSpec]:
-    assert site.deployment.image is not None
-    return jobs_beside(site.config, site.deployment.image)
+    return jobs_beside(site.deployment)
 
 
 def _candidates(site: Site) -> list[JobSpec]:
@@ -211,17 +210,19 @@ def roll_back(site: Site) -> Outcome:
         return out.RolledBack()
     config = restored(good.config)
     set_envvars(site.account, site.place, site.address, config, site.guard)
-    for job in all_jobs(site.settings, config, good.image):
+    for job in all_jobs(site.settings, good):
         site.guard()
         site.account.put_job(job)
     _delete(site, component_jobs(site.deployment) - component_jobs(good))
     return out.RolledBack()
 
 
-def all_jobs(settings: Settings, config: RepoConfig, image: str) -> list[JobSpec]:
+def all_jobs(settings: Settings, deployment: Deployment) -> list[JobSpec]:
     """The jobs of a deployment at the address; the published one comes last, when what it needs is there."""
-    published = web_job(config, PUBLISHED_JOB, image, usual(settings), publish=True)
-    return [*jobs_beside(config, image), published]
+    assert deployment.image is not None
+    config = restored(deployment.config)
+    published = web_job(config, PUBLISHED_JOB, deployment.image, usual(settings), publish=True)
+    return [*jobs_beside(deployment), published]
 
 
 def restore_envvars(site: Site) -> None:

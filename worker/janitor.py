@@ -104,7 +104,7 @@ def _put_back(round_: Round, findings: Findings, compare: Callable[[], Findings]
     if compare().lost != lost:
         return None
     has_changed = False
-    for job in deploy.all_jobs(round_.settings, config, lost.image):
+    for job in deploy.all_jobs(round_.settings, lost):
         round_.guard()
         try:
             has_changed |= round_.client.put_job(job)

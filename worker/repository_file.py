@@ -39,9 +39,11 @@ def read(reading: Reading) -> Outcome:
         config = parse(content, reading.bounds)
     except WrongFile as error:
         return out.StageFailed(_is_wrong(error))
-    foreign = _foreign(reading.project, config)
-    if foreign:
-        return out.StageFailed(_builds_others(foreign))
+    try:
+        parts = components.of_project(config.components, lambda address: _is_own(reading.project, address))
+    except ValueError as error:
+        return out.StageFailed(_does_not_fit(str(error)))
+    config = config.model_copy(update={"components": parts})
     refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
     return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
 
@@ -65,27 +67,19 @@ def _content(reading: Reading) -> bytes | None:
     return None
 
 
-def _foreign(project: Project, config: RepoConfig) -> dict[str, str]:
-    """The repositories of components that are not the project's own."""
-    own = {_comparable(project.git_url), _comparable(project.web_url)}
-    return {
-        name: repository
-        for name, repository in components.repositories(config.components).items()
-        if _comparable(repository) not in own
-    }
+def _is_own(project: Project, repository: str) -> bool:
+    return _comparable(repository) in {_comparable(project.git_url), _comparable(project.web_url)}
 
 
 def _comparable(address: str) -> str:
     return address.casefold().partition("://")[2].rstrip("/").removesuffix(".git")
 
 
-def _builds_others(foreign: dict[str, str]) -> Failure:
-    name, repository = next(iter(sorted(foreign.items())))
+def _does_not_fit(words: str) -> Failure:
     return Failure(
         stage="configuration",
-        summary=f"{FILE_NAME}: components.{name}.build.repository: {repository} is not this project",
-        remedy="A preview builds the merge request's own repository only: leave the component out, or let it "
-        "reuse the image of another one.",
+        summary=f"{FILE_NAME}: components: {words}",
+        remedy="Mend the file and push again.",
     )
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from orchestrator import outcome as out
 from orchestrator.belongings import component_jobs
 from orchestrator.bootstrap import Parts
+from orchestrator.components import Source
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError, Missing
+from orchestrator.jobs import reusable_component
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -40,6 +42,8 @@ from worker.step import Overtaken, Site
 
 log = logging.getLogger(__name__)
 
+#: An image of a component is looked for in so many deployments before.
+_EARLIER = 10
 #: One message takes a row at most this many steps on, so that others get their turn.
 _STEPS = 8
 #: An effect is begun only while its claim lasts at least this long.
@@ -231,6 +235,7 @@ class Runner:
                 is_merge=lambda sha: self._is_merge(place, deployment, sha),
                 tree=lambda sha: self._tree(place, sha),
                 reusable=lambda sha, tree: self._reusable(place, deployment, sha, tree),
+                reusable_component=lambda name, source: self._reusable_component(deployment, name, source),
                 now=self._clock(),
                 is_takeover=claim.is_takeover,
             )
@@ -262,6 +267,11 @@ class Runner:
     def _reusable(self, place: _Place, deployment: Deployment, sha: str, tree: str) -> str | None:
         with self._parts.store.read() as tx:
             return tx.reusable_image(deployment, place.project.id, sha, tree)
+
+    def _reusable_component(self, deployment: Deployment, name: str, source: Source) -> str | None:
+        with self._parts.store.read() as tx:
+            earlier = tx.deployments_of(deployment.preview_id, limit=_EARLIER)
+        return reusable_component(deployment, name, source, earlier)
 
     def _place(self, tx: Tx, deployment: Deployment) -> _Place | None:
         """The rows around the deployment; None when its account is not its preview's any more."""

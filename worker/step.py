@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from orchestrator.components import Source
 from orchestrator.errors import PreviewError
 from orchestrator.outcome import KeptLog
 from orchestrator.pool import Account
@@ -51,6 +52,8 @@ class Site:
     tree: Callable[[str], str]
     #: The image of a commit, or of a tree, that the account should still have.
     reusable: Callable[[str, str], str | None]
+    #: The image of a component, from the same source, that the account should still have.
+    reusable_component: Callable[[str, Source], str | None]
     now: float
     #: An earlier worker was cut off in the middle of this step.
     is_takeover: bool = False

@@ -220,9 +220,6 @@ UNFIT = {
     "a: {build: {reuse_from: web, ref: main}, run: {command: a}}": (
         "a: build.reuse_from stands beside a build of its own"
     ),
-    "a: {build: {use_latest_versions: true}, run: {command: a}}": (
-        "build.use_latest_versions differs, and only one image is built of a commit"
-    ),
     "a: {run: {command: a, port: 1, health_check_http: /, health_check_script: b}}": (
         "a: only one of run.health_check_http and run.health_check_script"
     ),

@@ -142,3 +142,27 @@ def test_a_tool_of_several_parts_is_previewed_as_a_whole(scene: Scene) -> None:
     wait_for("its worker", lambda: {"preview", "worker", "nightly"} <= jobs(scene))
     scene.closes(merge_request)
     wait_for("nothing to be left", lambda: not {"worker", "nightly"} & jobs(scene), seconds=60.0)
+
+
+def test_a_component_of_another_repository_runs_beside_it(scene: Scene) -> None:
+    seeder = scene.stack.seeder
+    other = seeder.project("broker")
+    files = {**server(), "broker.py": _WORKER}
+    seeder.push_to_branch(other, "main", files, "First")
+    build = f"{{repository: '{other.clone_url}', ref: main}}"
+    parts = (
+        "components:\n"
+        "  web: {run: {command: web, port: 8000, publish: /}}\n"
+        f"  broker: {{build: {build}, run: {{command: python broker.py}}}}\n"
+    )
+    merge_request = scene.opens(asking(parts))
+    first = scene.verdict(merge_request)
+    assert first.state is State.LIVE, first.failure
+    assert {"preview", "broker"} <= jobs(scene)
+    sha = scene.pushes(merge_request, {"README.md": "Another.\n"})
+    second = scene.verdict(merge_request, sha)
+    assert second.state is State.LIVE, second.failure
+    assert second.images == first.images, "what has not changed is not built again"
+    assert second.image != first.image
+    scene.closes(merge_request)
+    wait_for("nothing to be left", lambda: "broker" not in jobs(scene), seconds=60.0)

@@ -138,6 +138,7 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "is_merge": lambda sha: False,
         "tree": lambda sha: "",
         "reusable": lambda sha, tree: None,
+        "reusable_component": lambda name, source: None,
         "now": 0.0,
     }
     return Site(**(values | changes))  # type: ignore[arg-type]

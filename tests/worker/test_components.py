@@ -10,11 +10,25 @@ import pytest
 
 from orchestrator import outcome as out
 from orchestrator.belongings import PUBLISHED_JOB, component_jobs
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.components import Source
+from orchestrator.jobs import reusable_component, to_build
+from orchestrator.preview import REBUILD, Deployment, State, Step
 from orchestrator.toolforge import AccountClient
-from tests.worker.scene import CRASHING, Service, Workshop, a_site, built, job_named, sort, until
+from tests.worker.scene import (
+    BROKEN,
+    CRASHING,
+    ENDLESS,
+    Service,
+    Workshop,
+    a_deployment,
+    a_site,
+    built,
+    job_named,
+    sort,
+    until,
+)
 from tests.worker.test_janitor import inspected, live, told
-from worker import deploy, teardown
+from worker import build, deploy, teardown
 
 
 def parts(**components: Mapping[str, Any]) -> dict[str, object]:
@@ -193,6 +207,123 @@ def test_a_failure_without_anything_good_takes_its_components_away(account: Acco
     over = replace(bad, state=State.FAILED, step=Step.TIDY)
     assert teardown.tidy(a_site(account, over)) == out.Tidied()
     assert account.jobs() == []
+
+
+# --- images of other repositories ---------------------------------------------------------------------
+
+REDIS = {"repository": "https://gitlab.example.org/group/redis", "ref": "v1", "use_latest_versions": True}
+
+
+def with_redis(**others: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a Redis that is built from a repository of its own, and something that reuses it."""
+    config: dict[str, Any] = parts(**others)
+    config["components"]["redis"] = {"build": REDIS, "run": {"command": "redis-server", "port": 6379}}
+    config["components"]["cache"] = {"build": {"reuse_from": "redis"}, "run": {"command": "redis-server"}}
+    return config
+
+
+def test_a_component_of_another_repository_is_built_after_the_commit_and_runs_its_own_image(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deployment = built(account, config=with_redis(worker={}))
+    assert to_build(deployment) == ("redis", Source(REDIS["repository"], "v1", latest=True))
+    site = a_site(account, deployment)
+    started = build.start(site)
+    assert isinstance(started, out.BuildStarted)
+    assert build.start(site) == started, "found by its name, and not started again"
+    (made,) = [
+        one
+        for one in workshop.toolforge.state()["tools"][workshop.tool]["builds"]
+        if one["image_name"] == f"{deployment.image_name}-redis"
+    ]
+    assert (made["source_url"], made["ref"], made["use_latest_versions"]) == (REDIS["repository"], "v1", True)
+    site = a_site(account, replace(deployment, build_id=started.build_id))
+    ended = until(lambda: isinstance(o := build.watch(site), out.BuildSucceeded) and o)
+    whole = replace(deployment, images={"redis": ended.image})
+    assert to_build(whole) is None
+    assert deploy.publish(a_site(account, whole)) == out.JobStarted()
+    own, other = digest(deployment.image), digest(ended.image)
+    assert own != other
+    assert images(workshop) == {PUBLISHED_JOB: own, "worker": own, "redis": other, "cache": other}
+    clean = lambda: teardown.clean(account, sort(account), lambda: None, is_late=False)[0]  # noqa: E731
+    until(lambda: isinstance(clean(), out.Cleaned))
+
+
+def test_the_image_of_another_repository_is_used_again_until_a_rebuild(account: AccountClient) -> None:
+    before = with_image(account, built(account, config=with_redis()))
+    image = before.images["redis"]  # type: ignore[index]
+    again = built(account, config=with_redis())
+    site = a_site(account, again, reusable_component=lambda name, source: image)
+    assert build.start(site) == out.BuildReused(image)
+    anew = a_site(
+        account,
+        replace(again, trigger=REBUILD),
+        reusable_component=lambda name, source: image,
+    )
+    assert isinstance(build.start(anew), out.BuildStarted)
+
+
+def with_image(account: AccountClient, deployment: Deployment) -> Deployment:
+    """The same when what its components need is built."""
+    started = build.start(a_site(account, deployment))
+    assert isinstance(started, out.BuildStarted)
+    site = a_site(account, replace(deployment, build_id=started.build_id))
+    ended = until(lambda: isinstance(o := build.watch(site), out.BuildSucceeded) and o)
+    return replace(deployment, images={"redis": ended.image})
+
+
+def test_a_build_of_a_component_that_fails_is_named(account: AccountClient) -> None:
+    deployment = built(account, config=with_redis())
+    # The local Toolforge goes by the number of the merge request.
+    broken = replace(deployment, iid=BROKEN)
+    started = build.start(a_site(account, broken))
+    assert isinstance(started, out.BuildStarted)
+    site = a_site(account, replace(broken, build_id=started.build_id))
+    failed = until(lambda: isinstance(o := build.watch(site), out.StageFailed) and o)
+    assert failed.failure.summary == "component redis: the dependencies could not be installed"
+    assert failed.log is not None
+
+
+def test_a_build_of_a_component_is_cancelled_with_its_deployment(account: AccountClient) -> None:
+    deployment = replace(built(account, config=with_redis()), iid=ENDLESS)
+    started = build.start(a_site(account, deployment))
+    assert isinstance(started, out.BuildStarted)
+    entered = {State.QUEUED: 0.0, State.BUILDING: 0.0}
+    over = replace(deployment, state=State.CANCELLED, step=Step.TIDY, entered=entered)
+    until(lambda: teardown.tidy(a_site(account, over)) == out.Tidied())
+    assert account.build(started.build_id).has_ended
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_found"),
+    [
+        ({}, True),
+        ({"fence": 6}, False),
+        ({"account_id": 2}, False),
+        ({"images": None}, False),
+        ({"config": parts()}, False),
+    ],
+)
+def test_an_earlier_image_is_good_for_the_same_source_under_the_same_lease(
+    changes: dict[str, Any], is_found: bool
+) -> None:
+    config = with_redis()
+    new = a_deployment(config=config, account_id=1, fence=5)
+    name, source = to_build(replace(new, image="own")) or ("", Source())
+    old = replace(new, **{"id": 3, "images": {"redis": "an image"}} | changes)
+    found = reusable_component(new, name, source, [new, old])
+    assert found == ("an image" if is_found else None)
+
+
+def test_an_earlier_image_is_not_used_where_its_deployment_had_not_all_the_jobs() -> None:
+    """By its image a job is known for ours, and by the names that the image's deployment had."""
+    old = a_deployment(config=with_redis(), account_id=1, fence=5, images={"redis": "an image"})
+    new = a_deployment(config=with_redis(added={}), account_id=1, fence=5)
+    source = Source(REDIS["repository"], "v1", latest=True)
+    assert reusable_component(new, "redis", source, [old]) is None
+    assert (
+        reusable_component(old, "redis", source, [replace(new, images={"redis": "an image"})]) == "an image"
+    )
 
 
 # --- whose they are -----------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from deploy.local.seed import MergeRequest, Seeder
 from deploy.local.seed import Project as FoundProject
 from orchestrator import outcome as out
 from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
+from orchestrator.components import Source, sources
 from orchestrator.gitlab import GitLab, GitLabBusy
 from orchestrator.located import MOST_BYTES
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import State, Step
 from orchestrator.records import Project
-from orchestrator.repoconfig import FILE_NAME
+from orchestrator.repoconfig import FILE_NAME, restored
 from orchestrator.repovalues import Bounds
 from orchestrator.toolforge import AccountClient
 from tests.worker.scene import Workshop, a_deployment, a_site, built, sort, until
@@ -157,22 +158,48 @@ def test_filters_are_held_against_what_gitlab_says(
     assert isinstance(repository.reads(sha, trigger="command"), out.FileRead), "a command counts"
 
 
-def components(repository: str) -> dict[str, str | bytes | None]:
-    """A file whose web part is built from `repository`."""
+def components(web: str, worker: str = "{}") -> dict[str, str | bytes | None]:
+    """A file whose components are built as said."""
     run = "{command: web, port: 8000, publish: /}"
-    return {FILE_NAME: f"components: {{web: {{build: {{repository: '{repository}'}}, run: {run}}}}}\n"}
+    parts = f"web: {{build: {web}, run: {run}}}, worker: {{build: {worker}, run: {{command: worker}}}}"
+    return {FILE_NAME: f"components: {{{parts}}}\n"}
 
 
-def test_components_are_built_from_the_projects_own_repository(repository: Repository) -> None:
+def test_what_is_built_from_the_project_itself_is_told_from_other_repositories(
+    repository: Repository,
+) -> None:
     own = f"https://gitlab.example.org/{repository.project.path}"
+    other = "https://gitlab.example.org/group/redis"
     for address in (own, f"{own}.git", f"{own}/"):
-        assert isinstance(repository.reads(repository.pushes(components(address))), out.FileRead), address
-    failed = repository.reads(repository.pushes(components("https://gitlab.example.org/group/redis")))
+        files = components(f"{{repository: '{address}', ref: main}}", f"{{repository: '{other}', ref: v1}}")
+        read = repository.reads(repository.pushes(files))
+        assert isinstance(read, out.FileRead), address
+        parts = restored(read.config).components
+        assert parts["web"].build.repository is None
+        assert sources(parts) == {"worker": Source(other, "v1")}
+
+
+@pytest.mark.parametrize(
+    ("web", "worker", "said"),
+    [
+        (
+            "{repository: 'https://gitlab.example.org/group/redis'}",
+            "{}",
+            "what is published has to be built from this project",
+        ),
+        (
+            "{}",
+            "{use_latest_versions: true}",
+            "build.use_latest_versions differs, and only one image is built of a commit",
+        ),
+    ],
+)
+def test_the_published_component_is_the_commits_and_its_image_the_only_one(
+    repository: Repository, web: str, worker: str, said: str
+) -> None:
+    failed = repository.reads(repository.pushes(components(web, worker)))
     assert isinstance(failed, out.StageFailed)
-    assert failed.failure.summary == (
-        ".toolforge-preview.yaml: components.web.build.repository: "
-        "https://gitlab.example.org/group/redis is not this project"
-    )
+    assert failed.failure.summary == f".toolforge-preview.yaml: components: {said}"
 
 
 def test_a_gitlab_that_cannot_answer_is_asked_again(gitlab: LocalGitLab, repository: Repository) -> None:

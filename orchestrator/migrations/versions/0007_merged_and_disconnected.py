@@ -1,4 +1,4 @@
-"""What is built instead of the head, why a command was not carried out, projects that were disconnected."""
+"""What is built besides or instead of the head, why a command was not carried out, disconnected projects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def upgrade() -> None:
     """To the newer form."""
     with op.batch_alter_table("deployment", schema=None) as batch_op:
         batch_op.add_column(sa.Column("merged_sha", sa.String(64), nullable=True))
+        batch_op.add_column(sa.Column("images", sa.JSON(none_as_null=True), nullable=True))
     with op.batch_alter_table("preview", schema=None) as batch_op:
         batch_op.add_column(sa.Column("remark", sa.String(255), nullable=False, server_default=""))
     with op.batch_alter_table("project", schema=None) as batch_op:
@@ -28,4 +29,5 @@ def downgrade() -> None:
     with op.batch_alter_table("preview", schema=None) as batch_op:
         batch_op.drop_column("remark")
     with op.batch_alter_table("deployment", schema=None) as batch_op:
+        batch_op.drop_column("images")
         batch_op.drop_column("merged_sha")
