@@ -1,0 +1,451 @@
+"""Killed at any moment of any step, a worker loses nothing, doubles nothing and leaks nothing.
+
+The moments are not written down anywhere: each story of a merge request is gone through once, and at every
+moment that a look came to it is gone through again, with a ``kill -9`` there. That the stories come to every
+change of state is held against the table of transitions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.gitlab import LocalGitLab
+from deploy.local.seed import MergeRequest, Seeder
+from deploy.local.toolforge import LocalToolforge
+from orchestrator import preview
+from orchestrator.bootstrap import Parts
+from orchestrator.connect import add_account, connect_project
+from orchestrator.pool import AccountState
+from orchestrator.preview import Deployment, State, Step
+from orchestrator.records import Due, Kind
+from orchestrator.report import STATUS_NAME
+from orchestrator.settings import load_settings
+from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
+from worker.claims import CLAIM_SECONDS
+from worker.runner import Runner
+
+#: What becomes of the first and the second deployment, by the name of the story.
+SCENARIO: dict[str, Any] = {
+    "instant": True,
+    "builds": [
+        {"match": {"source_url": "*/broken-*", "image_name": "mr1-d2"}, "outcome": "failure"},
+        {"match": {"source_url": "*/endless-*", "image_name": "mr1-d1"}, "duration": 10_000_000},
+    ],
+    "jobs": [
+        {"match": {"tool": "crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
+        {"match": {"tool": "refuses-*", "image": "*mr1-d2*"}, "http": {"status": 500}},
+        {"match": {"tool": "stuck-*", "image": "*mr1-d2*"}, "health": "never_ready"},
+        {"match": {"tool": "slow-*", "image": "*mr1-d1*"}, "health": "never_ready"},
+        {"match": {"tool": "checking-*", "image": "*mr1-d1*"}, "http": {"status": 500}},
+    ],
+}
+_numbers = itertools.count(1)
+Story = Callable[["World"], None]
+
+
+class World:
+    """One merge request in a project of its own, one account, and workers that take one look each."""
+
+    def __init__(
+        self, story: str, servers: tuple[LocalToolforge, LocalGitLab, Seeder], database: Path
+    ) -> None:
+        toolforge, gitlab, self._seeder = servers
+        number = next(_numbers)
+        self.tool = f"{story}-account"
+        self._toolforge = toolforge
+        self.settings = load_settings(
+            database_url=f"sqlite:///{database}",
+            gitlab_url=gitlab.url,
+            gitlab_token=self._seeder.service.token,
+            toolforge_url=toolforge.gateway_url,
+            toolforge_ca_file=toolforge.ca_file,
+            preview_url=f"http://{{tool}}.localhost:{toolforge.web_port}",
+            stable_seconds=0,
+            check_seconds=5000 if story.startswith("checking") else 1,
+            quiet_seconds=0,
+            bot_quiet_seconds=0,
+            bots="dana" if story == "checked" else "",
+        )
+        self.parts = Parts(self.settings)
+        self._offset = 0.0
+        self.merge_request: MergeRequest | None = None
+        #: Where to be killed, and whether that has happened.
+        self.die_at: Moment | None = None
+        self.was_killed = False
+        self.moments: dict[Moment, None] = {}
+        self.project = self._seeder.project(f"{story}-{number}")
+        self._commits("main", README="A tool.\n")
+        connect_project(self.parts, self.project.path, checks=(), now=self.now())
+        home = toolforge.tool_home(self.tool) / ".toolskube"
+        credentials = {"cert": str(home / "client.crt"), "key": str(home / "client.key")}
+        add_account(self.parts, self.tool, credentials, self.now())
+        self.settles()
+
+    def close(self) -> None:
+        self.parts.close()
+
+    def now(self) -> float:
+        return time.time() + self._offset
+
+    # --- what people do -------------------------------------------------------------------------------
+
+    def _commits(self, branch: str, **files: str) -> str:
+        path = f"/projects/{self.project.id}/repository/commits"
+        actions = [{"action": "create", "file_path": name, "content": text} for name, text in files.items()]
+        start = {} if branch == "main" or self.merge_request else {"start_branch": "main"}
+        change = {"branch": branch, "commit_message": "A change", "actions": actions, **start}
+        made = self._seeder.api("POST", path, **change)
+        return str(made["id"])
+
+    def opens(self, **files: str) -> None:
+        """A merge request."""
+        self._commits("change", one="1\n", **files)
+        self.merge_request = self._seeder.open_merge_request(self.project, "change", "A change")
+        self._is_told()
+
+    def pushes(self) -> None:
+        """Another commit of it."""
+        self._commits("change", **{f"push-{next(_numbers)}": "2\n"})
+        self._is_told()
+
+    def closes(self) -> None:
+        """Nobody wants it any more."""
+        assert self.merge_request is not None
+        self._seeder.close_merge_request(self.merge_request)
+        self._is_told()
+
+    def _is_told(self) -> None:
+        """GitLab delivers that something has happened."""
+        assert self.merge_request is not None
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        key = f"delivery-{next(_numbers)}"
+        facts = {"username": "dana"}
+        self.parts.lifecycle.receive(
+            project, key, kind="merge_request", iid=self.merge_request.iid, facts=facts, now=self.now()
+        )
+
+    # --- what workers do ------------------------------------------------------------------------------
+
+    def settles(self, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Look at whatever is due, one row after the other, until nothing is, or `stop` says so."""
+        deadline = time.monotonic() + 60
+        while not stop() and (due := self._next()) is not None:
+            assert time.monotonic() < deadline, f"never settled: {due}, {self._row(due)}"
+            # Time goes on to when it is due; what a killed worker holds is free after its claim.
+            self._offset += max(due.at - self.now(), 0.0)
+            before = self._row(due)
+            self._look(due)
+            self._check_builds()
+            if self._row(due) == before:
+                self._offset += CLAIM_SECONDS / 4
+                time.sleep(0.005)
+
+    def _check_builds(self) -> None:
+        """No build was started twice."""
+        builds = self._toolforge.state()["tools"][self.tool]["builds"]
+        names = [one["image_name"] for one in builds]
+        assert len(names) == len({*names}), names
+
+    def newest(self) -> Deployment:
+        """The newest deployment."""
+        assert self.merge_request is not None
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+            present = tx.preview_of(project.id, self.merge_request.iid)
+            assert present is not None
+            return tx.deployments_of(present.id)[0]
+
+    def settles_at(self, step: Step) -> None:
+        """Go on until the newest deployment is at a step, whose effect has been had."""
+        self.settles(stop=lambda: self._has_deployments() and self.newest().step is step)
+
+    def _has_deployments(self) -> bool:
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+            present = tx.preview_of(project.id, 1)
+            return present is not None and bool(tx.deployments_of(present.id))
+
+    def pauses(self) -> None:
+        """Operators stop the project."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        self.parts.lifecycle.pause("operator", "a pause", self.now(), project_id=project.id)
+
+    def loses(self, operation: str) -> None:
+        """Toolforge refuses the account's credentials once."""
+        self._toolforge.faults.add(
+            "status", tool=self.tool, operation=operation, status=403, body="Forbidden", count=1
+        )
+
+    def _next(self) -> Due | None:
+        with self.parts.store.read() as tx:
+            dues = tx.due(self.now() + 3000.0, limit=100)
+            accounts = {account.id: account for account in tx.accounts()}
+        resting = {AccountState.FREE, AccountState.LEASED}
+        urgent = [
+            due
+            for due in dues
+            if due.kind is not Kind.PROJECT
+            and not (due.kind is Kind.ACCOUNT and accounts[due.id].state in resting)
+        ]
+        return min(urgent, key=lambda due: due.at, default=None)
+
+    def _row(self, due: Due) -> object:
+        with self.parts.store.read() as tx:
+            return {
+                Kind.DEPLOYMENT: lambda: tx.deployment(due.id),
+                Kind.ACCOUNT: lambda: tx.account(due.id),
+                Kind.DELIVERY: lambda: tx.delivery(due.id),
+                Kind.REPORT: lambda: tx.told(due.id),
+            }[due.kind]()
+
+    def _step(self, due: Due) -> str:
+        with self.parts.store.read() as tx:
+            if due.kind is Kind.DEPLOYMENT:
+                return step_of(tx.deployment(due.id))
+            return str(tx.account(due.id).state) if due.kind is Kind.ACCOUNT else ""
+
+    def _look(self, due: Due) -> None:
+        step = self._step(due)
+        wanted = self.die_at
+        if self.was_killed or wanted is None or (due.kind, step) != (wanted.kind, wanted.step):
+            self._take(due, Watch(due.kind, step), self.parts)
+            return
+
+        def in_child() -> None:
+            self._take(due, Watch(due.kind, step, die_at=wanted), Parts(self.settings))
+
+        self.was_killed = in_a_process_of_its_own(in_child)
+
+    def _take(self, due: Due, watch: Watch, parts: Parts) -> None:
+        runner = Runner(parts, watch.say, clock=self.now)
+        with watch.effects():
+            # One step, as if a message had come for each.
+            runner.look(due.kind, due.id)
+        runner.close()
+        self.moments |= dict.fromkeys(watch.reached)
+
+    # --- what is left ---------------------------------------------------------------------------------
+
+    def transitions(self) -> set[tuple[str, str]]:
+        """Every change of a deployment's state."""
+        assert self.merge_request is not None
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+            present = tx.preview_of(project.id, self.merge_request.iid)
+            assert present is not None
+            events = tx.events_of(present.id)
+        return {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
+
+    def check(self) -> None:
+        """Nothing is lost, doubled or leaked."""
+        assert self.merge_request is not None
+        with self.parts.store.read() as tx:
+            (account,) = tx.accounts()
+            assert account.state is AccountState.FREE, account
+            (project,) = tx.projects()
+            present = tx.preview_of(project.id, self.merge_request.iid)
+            assert present is not None
+            deployments = tx.deployments_of(present.id)
+        assert all(one.is_settled for one in deployments), deployments
+        held = self._toolforge.state()["tools"][self.tool]
+        envvars = [name for name in held["envvars"] if not name.startswith("TOOL_")]
+        assert (held["jobs"], held["builds"], held["images"], envvars) == ([], [], [], [])
+        self._check_gitlab({one.sha for one in deployments})
+
+    def _check_gitlab(self, shas: set[str]) -> None:
+        assert self.merge_request is not None
+        base = f"/projects/{self.project.id}"
+        for sha in shas:
+            told = [
+                status["status"]
+                for status in self._seeder.api("GET", f"{base}/repository/commits/{sha}/statuses?all=true")
+                if status["name"] == STATUS_NAME
+            ]
+            assert told, sha
+            assert told[-1] not in {"pending", "running"}, (sha, told)
+        notes = self._seeder.api("GET", f"{base}/merge_requests/{self.merge_request.iid}/notes")
+        ours = [note for note in notes if "<!-- toolforge-preview:" in note["body"]]
+        assert len(ours) == 1
+        made = [one["sha"] for one in self._seeder.api("GET", f"{base}/deployments")]
+        assert len(made) == len({*made}), "no deployment twice"
+        environments = self._seeder.api("GET", f"{base}/environments")
+        assert {one["state"] for one in environments} <= {"stopped"}
+
+
+# --- stories ------------------------------------------------------------------------------------------
+
+
+def swapped(world: World) -> None:
+    """A push replaces what is up, or does not; then nobody wants it any more."""
+    world.opens()
+    world.settles()
+    world.pushes()
+    world.settles()
+    world.closes()
+    world.settles()
+
+
+def pushed_at(step: Step) -> Story:
+    def story(world: World) -> None:
+        world.opens()
+        world.settles_at(step)
+        world.pushes()
+        world.settles()
+        world.closes()
+        world.settles()
+
+    return story
+
+
+def pushed_beside(world: World) -> None:
+    """A push that is being tried beside what is up is overtaken by another one."""
+    world.opens()
+    world.settles()
+    world.pushes()
+    world.settles_at(Step.WATCH_CANDIDATE)
+    world.pushes()
+    world.settles()
+    world.closes()
+    world.settles()
+
+
+def closed_at(step: Step) -> Story:
+    def story(world: World) -> None:
+        world.opens()
+        world.settles_at(step)
+        world.closes()
+        world.settles()
+
+    return story
+
+
+def paused(world: World) -> None:
+    """Two commits wait until it is closed."""
+    world.pauses()
+    world.opens()
+    world.settles()
+    world.pushes()
+    world.settles()
+    world.closes()
+    world.settles()
+
+
+def loses_at(operation: str) -> Story:
+    def story(world: World) -> None:
+        world.loses(operation)
+        swapped(world)
+
+    return story
+
+
+def with_file(text: str) -> Story:
+    def story(world: World) -> None:
+        world.opens(**{".toolforge-preview.yaml": text})
+        world.settles()
+        world.closes()
+        world.settles()
+
+    return story
+
+
+STORIES: dict[str, Story] = {
+    "plain": swapped,
+    "broken": swapped,
+    "crashes": swapped,
+    "refuses": swapped,
+    "checked": swapped,
+    "endless-pushed": pushed_at(Step.WATCH_BUILD),
+    "endless-closed": closed_at(Step.WATCH_BUILD),
+    "stuck": pushed_beside,
+    "slow-pushed": pushed_at(Step.WATCH_JOB),
+    "slow-closed": closed_at(Step.WATCH_JOB),
+    "checking-closed": closed_at(Step.CHECK),
+    "paused": paused,
+    "unusable-building": loses_at("builds.get"),
+    "unusable-starting": loses_at("jobs.get"),
+    "wrong-file": with_file("metod: 1\n"),
+    "left-out": with_file("filters: {labels: preview}\n"),
+}
+#: Changes of state that no story comes to, and why.
+ELSEWHERE = {
+    (State.CHECKING, State.QUEUED): "the account's lease would have to end under the checks",
+}
+
+
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[LocalToolforge, LocalGitLab, Seeder]]:
+    folder = tmp_path_factory.mktemp("servers")
+    tools = [f"{story}-account" for story in STORIES]
+    with (
+        LocalToolforge(
+            folder / "toolforge", tools, "synthetic", scenario=SCENARIO, time_scale=0.01
+        ) as toolforge,
+        LocalGitLab(folder / "gitlab") as gitlab,
+        Seeder(gitlab.url, gitlab.root_token) as seeder,
+    ):
+        yield toolforge, gitlab, seeder
+
+
+Worlds = Callable[[str], World]
+
+
+@pytest.fixture
+def worlds(
+    servers: tuple[LocalToolforge, LocalGitLab, Seeder], tmp_path: Path, empty_database: bytes
+) -> Iterator[Worlds]:
+    """Makes a world for a story."""
+    made: list[World] = []
+
+    def make(story: str) -> World:
+        while made:
+            made.pop().close()
+        servers[0].faults.clear()
+        database = tmp_path / f"{next(_numbers)}.db"
+        database.write_bytes(empty_database)
+        made.append(World(story, servers, database))
+        return made[-1]
+
+    yield make
+    while made:
+        made.pop().close()
+
+
+#: Moments that an earlier story has tried.
+_tried: set[Moment] = set()
+#: Changes of state that the stories came to.
+_seen: set[tuple[str, str]] = set()
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_killed_at_any_moment_of_its_story_nothing_is_lost_or_doubled(worlds: Worlds, name: str) -> None:
+    story = STORIES[name]
+    undisturbed = worlds(name)
+    story(undisturbed)
+    undisturbed.check()
+    _seen.update(undisturbed.transitions())
+    new = [moment for moment in undisturbed.moments if moment not in _tried]
+    assert new or name != "plain"
+    for moment in new:
+        world = worlds(name)
+        world.die_at = moment
+        story(world)
+        assert world.was_killed, f"never came to {moment}"
+        try:
+            world.check()
+        except AssertionError as error:
+            raise AssertionError(f"killed at {moment}: {error}") from error
+        _tried.add(moment)
+
+
+def test_the_stories_come_to_every_change_of_state() -> None:
+    assert _seen == {*preview.TRANSITIONS} - ELSEWHERE.keys()
