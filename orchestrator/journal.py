@@ -6,7 +6,7 @@ carried out by ``planning.py``.
 
 from __future__ import annotations
 
-from orchestrator import pool, preview
+from orchestrator import counting, pool, preview, tally
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Due, Kind, Preview
@@ -45,6 +45,7 @@ class Journal:
             self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
         if after.state is not before.state:
             sentence = preview.TRANSITIONS[before.state, after.state]
+            counting.add(self._tx.connection, tally.of_change(before, after, self._now))
             self._event(
                 "deployment",
                 after.id,

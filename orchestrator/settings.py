@@ -207,6 +207,11 @@ class Settings(BaseSettings):
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
     )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token for `/metrics`; unset: only callers on the same machine may read it.",
+    )
     max_streams: int = Field(
         32,
         ge=0,

@@ -10,7 +10,7 @@ import time
 from functools import cache
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging
+from celery.signals import beat_init, setup_logging, worker_shutdown
 from kombu.exceptions import OperationalError
 
 from orchestrator.bootstrap import Parts
@@ -94,6 +94,12 @@ def _look_at_everything(**_: object) -> None:
         parts.lifecycle.compare_by(now)
     except (*AWAY, Conflict) as error:
         log.warning("nothing is looked at before its time: %s", type(error).__name__)
+
+
+@worker_shutdown.connect
+def _close(**_: object) -> None:
+    """What was counted last is written down."""
+    parts.counting.close()
 
 
 @setup_logging.connect
