@@ -130,6 +130,7 @@ class Stack:
                 "toolforge_url": toolforge["gateway_url"],
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
+                "log_format": "text",
                 "poll_min_seconds": 0.2,
                 "quiet_seconds": 1.0,
                 "bot_quiet_seconds": 2.0,

@@ -53,6 +53,7 @@ class Journal:
                 after.state,
                 why=why or sentence,
                 preview_id=after.preview_id,
+                account_id=after.account_id,
             )
             self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
             self.plan_again = True
@@ -124,10 +125,26 @@ class Journal:
         self.plan_again = True
 
     def _event(
-        self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None
+        self,
+        subject: str,
+        subject_id: int,
+        before: str,
+        after: str,
+        *,
+        why: str,
+        preview_id: int | None,
+        account_id: int | None = None,
     ) -> None:
         self._tx.add_event(
-            subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
+            subject,
+            subject_id,
+            before,
+            after,
+            who=self._who,
+            why=why,
+            now=self._now,
+            preview_id=preview_id,
+            account_id=account_id,
         )
 
     def _report(self, preview_id: int, *, at_once: bool = False) -> None:

@@ -11,7 +11,7 @@ import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Form of the logs; `auto` is text on a terminal, and JSON elsewhere."
     )
     metrics_token: SecretStr | None = Field(
         None,

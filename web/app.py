@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
+from orchestrator.logs import install as install_logs
 from orchestrator.settings import load_settings
 from web import api, audit, badge, doors, errors, health, live, logs, metrics, pages, webhook, words
 from web.parts import install
@@ -25,6 +26,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     """
     if parts is None:
         parts = Parts(load_settings())
+        install_logs(parts.settings.log_format)
         # The process is ours: what it counted last is written down at its end.
         atexit.register(parts.close)
     app = Flask(__name__)

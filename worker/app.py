@@ -13,6 +13,7 @@ from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_shutdown
 from kombu.exceptions import OperationalError
 
+from orchestrator import logs
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import Conflict, TryLater
@@ -76,7 +77,8 @@ def followers() -> Followers:
 @app.task(name=FOLLOW)
 def follow(_: str, row_id: int) -> None:
     """Follow the log of a running build, for those who look at it."""
-    followers().follow(row_id)
+    with logs.about(deployment=row_id):
+        followers().follow(row_id)
 
 
 @app.task(name=SWEEP)
@@ -103,7 +105,6 @@ def _close(**_: object) -> None:
 
 
 @setup_logging.connect
-def _log_plainly(**_: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "celery.app.trace", "celery.worker.strategy", "celery.beat", "celery.apps.worker"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def _log(**_: object) -> None:
+    """Celery's own way of logging is not set up."""
+    logs.install(parts.settings.log_format)
