@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from redis.exceptions import RedisError
 
+from orchestrator import __version__
 from orchestrator.bootstrap import Parts
 from orchestrator.figures import Figures, figures
 from orchestrator.pool import AccountState
@@ -90,7 +90,7 @@ class _Metrics(Collector):
         limits = self._parts.settings.policy().limits
         with self._parts.store.read() as tx:
             found = figures(tx, limits, now)
-        yield _gauge("info", "The version that runs.", {(version("toolforge-preview"),): 1}, "version")
+        yield _gauge("info", "The version that runs.", {(__version__,): 1}, "version")
         yield _gauge("redis_up", "Whether Redis answers the web process.", {(): int(self._redis_answers())})
         yield from _queue(found)
         yield from _pool(found)

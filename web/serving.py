@@ -1,12 +1,12 @@
 """How gunicorn serves the web process: ``gunicorn --config python:web.serving 'web.app:create_app()'``.
 
-Names are those of gunicorn's settings; what is given on its command line counts before them. It listens on
-``$PORT`` (8000). Each reader of a stream has a thread for itself, and sixteen are there for everybody else.
+Names are those of gunicorn's settings; what is given on its command line counts before them. Each reader of a
+stream has a thread for itself, and sixteen are there for everybody else. Where to listen is gunicorn's own
+default: all addresses at ``$PORT`` where that is set, else 127.0.0.1:8000.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 from gunicorn.glogging import Logger
@@ -35,7 +35,6 @@ class OneForm(Logger):  # type: ignore[misc]
 _found = _settings()
 logs.install(_found.log_format)
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 worker_class = "gthread"
 threads = _found.max_streams + 16
 #: Toolforge kills a process fifteen seconds after it was asked to end.

@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["bind", "worker_class", "threads", "graceful_timeout", "control_socket_disable", "logger_class"],
+    ["worker_class", "threads", "graceful_timeout", "control_socket_disable", "logger_class"],
 )
 def test_what_the_configuration_names_is_a_setting_of_gunicorn(name: str) -> None:
     from gunicorn.config import KNOWN_SETTINGS
