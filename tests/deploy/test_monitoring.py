@@ -124,3 +124,4 @@ def test_the_rules_are_what_prometheus_reads() -> None:
     if promtool is None:
         pytest.skip("there is no promtool (apt-get install prometheus)")
     subprocess.run([promtool, "check", "rules", str(MONITORING / "alerts.yaml")], check=True)
+    subprocess.run([promtool, "test", "rules", str(MONITORING / "alerts.test.yaml")], check=True)
