@@ -24,6 +24,7 @@ from deploy.redis import redis
 from deploy.screen import overview_table
 from deploy.simulate import simulate
 from deploy.switch import switch
+from deploy.top import top
 from orchestrator import __version__
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, PreviewError
@@ -159,6 +160,7 @@ cli.add_command(config)
 cli.add_command(redis)
 cli.add_command(simulate)
 cli.add_command(switch)
+cli.add_command(top)
 
 
 # --- on this machine ----------------------------------------------------------------------------------
