@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,25 +10,15 @@ from pathlib import Path
 import pytest
 
 from deploy.redis import redis_binary
+from tests.repository import ROOT, copy_to
 from tests.whole.test_command_line import COMMAND, commit
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """The files of this repository as they are now, in one commit."""
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     folder = tmp_path / "toolforge-preview"
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_to(folder)
     commit(folder)
     return folder
 
