@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from tests.web.busy import HOSTILE, busy
 from tests.web.scene import WebScene, merge_request_event
@@ -102,6 +103,14 @@ def test_with_a_token_only_its_holder_may_read_from_wherever(serve: Callable[...
     assert asks(Authorization="Bearer").status_code == 401
     assert asks(Authorization=f"Basic {TOKEN}").headers["WWW-Authenticate"].startswith("Bearer")
     assert asks(Authorization=f"Bearer {TOKEN}", Via="1.1 proxy").status_code == 200
+
+
+def test_without_its_database_it_is_no_success(serve: Callable[..., WebScene]) -> None:
+    web = serve()
+    t.tally.drop(web.parts.store.engine)
+    answer = web.get("/metrics")
+    assert answer.status_code == 503, "so that Prometheus calls it down"
+    assert "toolforge_preview_" not in answer.text
 
 
 def test_two_processes_tell_the_same(web: WebScene) -> None:

@@ -15,7 +15,9 @@ import httpx
 import pytest
 import yaml
 
+from orchestrator import counting
 from orchestrator.store import Store
+from orchestrator.tally import Count, labelled
 from tests.conftest import free_port
 from tests.databases import Server
 from tests.deploy.test_elsewhere import COMPOSE, ROOT, instructions
@@ -111,3 +113,9 @@ def test_the_commands_of_the_containers_serve_and_work(
                 return bool(found.scalar())
 
         wait("a worker looks at what is due", was_looked_at, processes)
+        for process in processes:
+            end(process)
+        with store.read() as tx:
+            calls = labelled(counting.read(tx.connection), Count.API_CALLS)
+        listed = ("gitlab", "GET /projects/:id/merge_requests", "GitLabBusy")
+        assert calls[listed] >= 1, "what a worker counts last is written when it ends"
