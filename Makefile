@@ -57,10 +57,14 @@ $(CLIENTS)/.installed: Makefile
 test: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# The machine-independent lock: every version with its hashes. Needs `uv` on PATH.
+# The machine-independent locks: every version with its hashes. Needs `uv` on PATH. requirements.txt, a part of
+# requirements.lock, is what a service needs; Toolforge's build service installs it.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock" --no-emit-package toolforge-preview -o requirements.lock --quiet
+	uv pip compile pyproject.toml --extra mariadb --extra postgresql --universal --generate-hashes \
+	    --python-version 3.11 --constraints requirements.lock --custom-compile-command "make lock" \
+	    --no-annotate --no-emit-package toolforge-preview -o requirements.txt --quiet
 
 # What one preview costs us, in calls and CPU time, and how many a second this machine carries.
 bench: install

@@ -20,9 +20,12 @@ from deploy.doctor import examine
 from deploy.opened import opened_parts, operator
 from deploy.pool import pool
 from deploy.project import project
+from deploy.redis import redis
 from deploy.screen import overview_table
 from deploy.simulate import simulate
 from deploy.switch import switch
+from deploy.top import top
+from orchestrator import __version__
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, PreviewError
 from orchestrator.report import instant
@@ -38,7 +41,7 @@ _STATE = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="toolforge-preview")
+@click.version_option(__version__, prog_name="toolforge-preview")
 def cli() -> None:
     """Ephemeral preview deployments for Wikimedia Toolforge tools."""
 
@@ -154,8 +157,10 @@ def _preview_id(parts: Parts, name: str) -> int:
 
 
 cli.add_command(config)
+cli.add_command(redis)
 cli.add_command(simulate)
 cli.add_command(switch)
+cli.add_command(top)
 
 
 # --- on this machine ----------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ _STYLES: Mapping[str, str] = {
 }
 
 
-def _word(word: str) -> Text:
+def state_word(word: str) -> Text:
+    """A state in its colour."""
     return Text(word, style=_STYLES.get(word, "cyan"))
 
 
@@ -38,7 +39,7 @@ def overview_table(overview: Overview) -> RenderableType:
         view = holders.get(account.id)
         held = f"{view.project.path}!{view.preview.iid}" if view else account.reason
         seconds = max(time.time() - account.since, 0)
-        pool.add_row(account.name, _word(account.state), f"{seconds:.0f} s", Text(plain(held)))
+        pool.add_row(account.name, state_word(account.state), f"{seconds:.0f} s", Text(plain(held)))
     previews = Table(
         Column("merge request", no_wrap=True),
         Column("title", overflow="ellipsis", max_width=32),
@@ -53,7 +54,7 @@ def overview_table(overview: Overview) -> RenderableType:
         previews.add_row(
             f"{view.project.path}!{view.preview.iid}",
             Text(plain(view.preview.title), no_wrap=True, overflow="ellipsis"),
-            _word(newest.state) if newest else "",
+            state_word(newest.state) if newest else "",
             newest.sha[:8] if newest else "",
             Text(view.address or ""),
         )

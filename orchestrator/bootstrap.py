@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from redis import Redis
 
+from orchestrator.counting import Counting
 from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.pages import Pages
 from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.tally import Count
 from orchestrator.toolforge import Toolforge
 from orchestrator.views import Views
 
@@ -33,6 +35,11 @@ class Parts:
     def store(self) -> Store:
         """The database."""
         return Store(self.settings.database_url)
+
+    @cached_property
+    def counting(self) -> Counting:
+        """What this process counts."""
+        return Counting(self.store)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -62,6 +69,7 @@ class Parts:
             self.settings.gitlab_token.get_secret_value(),
             user_agent=self.settings.user_agent,
             ca_file=self.settings.gitlab_ca_file,
+            on_call=partial(self.counting.count, Count.API_CALLS, "gitlab"),
         )
 
     @cached_property
@@ -76,6 +84,7 @@ class Parts:
             self.settings.toolforge_url,
             user_agent=self.settings.user_agent,
             ca_file=self.settings.toolforge_ca_file,
+            on_call=partial(self.counting.count, Count.API_CALLS, "toolforge"),
         )
 
     @cached_property
@@ -85,7 +94,7 @@ class Parts:
 
     def close(self) -> None:
         """Close the connections of everything that was made."""
-        for name in ("store", "gitlab", "toolforge", "redis"):
+        for name in ("counting", "store", "gitlab", "toolforge", "redis"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from orchestrator import filters, history, planning, pool, preview, progress, quiet, rules
+from orchestrator import counting, filters, history, planning, pool, preview, progress, quiet, rules, tally
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
@@ -24,6 +24,7 @@ from orchestrator.report import instant, size
 from orchestrator.rules import Rules
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
+from orchestrator.tally import Count
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
@@ -182,6 +183,7 @@ class Change(Journal):
         if new.due_at is not None:
             self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
         self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
+        counting.add(self._tx.connection, {tally.key(Count.ENTERED, new.state, tally.by(new)): 1.0})
         self._tx.show_logs(present.id, shown=False)
         self._tx.remark(present.id, "")
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")

@@ -15,7 +15,7 @@ import hashlib
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import httpx
 
+from orchestrator.endpoints import OnCall, counted, nobody
 from orchestrator.errors import PreviewError, TryLater
 from orchestrator.merge_request import MergeRequest
 
@@ -53,10 +54,22 @@ class Rejected(GitLabError):
 
 
 class GitLab:
-    """One GitLab instance with one token (scope ``api``). May be shared between threads."""
+    """One GitLab instance with one token (scope ``api``). May be shared between threads.
 
-    def __init__(self, url: str, token: str, *, user_agent: str, ca_file: Path | None = None) -> None:
+    `on_call` is told of every request.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        user_agent: str,
+        ca_file: Path | None = None,
+        on_call: OnCall = nobody,
+    ) -> None:
         self.url = url.rstrip("/")
+        self._on_call = on_call
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v4",
             headers={"PRIVATE-TOKEN": token, "User-Agent": user_agent},
@@ -125,17 +138,17 @@ class GitLab:
         """The beginning of a file at a commit; :class:`Missing` when any of the three is not there."""
         url = f"/projects/{project_id}/repository/files/{quote(path, safe='')}/raw"
         content = bytearray()
-        try:
-            with self._client.stream("GET", url, params={"ref": sha}) as response:
-                if response.status_code >= 400:
-                    response.read()
-                    raise _named_error(response)
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if len(content) >= most_bytes:
-                        break
-        except httpx.HTTPError as error:
-            raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
+        with (
+            self._asking("GET", url),
+            self._client.stream("GET", url, params={"ref": sha}) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+                raise _named_error(response)
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) >= most_bytes:
+                    break
         return bytes(content[:most_bytes])
 
     def changed_paths(self, project_id: int, iid: int, *, most: int) -> list[str] | None:
@@ -329,13 +342,20 @@ class GitLab:
         return _json(response) if response.content else None
 
     def _response(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        try:
+        with self._asking(method, path):
             response = self._client.request(method, path, **kwargs)
-        except httpx.HTTPError as error:
-            raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
-        if response.status_code >= 400:
-            raise _named_error(response)
+            if response.status_code >= 400:
+                raise _named_error(response)
         return response
+
+    @contextmanager
+    def _asking(self, method: str, path: str) -> Iterator[None]:
+        """One request: counted, and what goes wrong with its connection by its name."""
+        with counted(self._on_call, method, path):
+            try:
+                yield
+            except httpx.HTTPError as error:
+                raise GitLabBusy(f"GitLab did not answer: {type(error).__name__}") from None
 
 
 def _json(response: httpx.Response) -> Any:

@@ -6,7 +6,7 @@ carried out by ``planning.py``.
 
 from __future__ import annotations
 
-from orchestrator import pool, preview
+from orchestrator import counting, pool, preview, tally
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Due, Kind, Preview
@@ -45,6 +45,7 @@ class Journal:
             self._dues.append(Due(Kind.DEPLOYMENT, after.id, after.due_at))
         if after.state is not before.state:
             sentence = preview.TRANSITIONS[before.state, after.state]
+            counting.add(self._tx.connection, tally.of_change(before, after, self._now))
             self._event(
                 "deployment",
                 after.id,
@@ -52,6 +53,7 @@ class Journal:
                 after.state,
                 why=why or sentence,
                 preview_id=after.preview_id,
+                account_id=after.account_id,
             )
             self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
             self.plan_again = True
@@ -123,10 +125,26 @@ class Journal:
         self.plan_again = True
 
     def _event(
-        self, subject: str, subject_id: int, before: str, after: str, *, why: str, preview_id: int | None
+        self,
+        subject: str,
+        subject_id: int,
+        before: str,
+        after: str,
+        *,
+        why: str,
+        preview_id: int | None,
+        account_id: int | None = None,
     ) -> None:
         self._tx.add_event(
-            subject, subject_id, before, after, who=self._who, why=why, now=self._now, preview_id=preview_id
+            subject,
+            subject_id,
+            before,
+            after,
+            who=self._who,
+            why=why,
+            now=self._now,
+            preview_id=preview_id,
+            account_id=account_id,
         )
 
     def _report(self, preview_id: int, *, at_once: bool = False) -> None:

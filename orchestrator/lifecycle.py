@@ -16,6 +16,7 @@ from orchestrator import comparison, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.logs import being
 from orchestrator.merge_request import Command, MergeRequest
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
@@ -48,7 +49,11 @@ class Lifecycle:
         """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once."""
         with self._store.write() as tx:
             delivery_id = tx.add_delivery(project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now)
-        return [] if delivery_id is None else [Due(Kind.DELIVERY, delivery_id, now)]
+        if delivery_id is None:
+            return []
+        ids = {"delivery": delivery_id, "project": project.id}
+        log.info("taken: %s of %s!%s", kind, project.path, iid, extra=being(ids))
+        return [Due(Kind.DELIVERY, delivery_id, now)]
 
     def observe(
         self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float, *, as_of: float

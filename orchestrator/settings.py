@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -21,9 +20,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator import __version__
 from orchestrator.errors import BadInput
 from orchestrator.policy import Policy
 from orchestrator.progress import Patience
@@ -32,6 +32,7 @@ from orchestrator.repovalues import Bounds
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
+_TOOLSDB = "toolsdb:"
 
 
 class Settings(BaseSettings):
@@ -44,7 +45,8 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite:///toolforge-preview.db",
         repr=False,
-        description="SQLAlchemy URL of the database, which is the truth; see databases.md for the servers.",
+        description="SQLAlchemy URL of the database, which is the truth, or `toolsdb:NAME` on Toolforge; see "
+        "databases.md for the servers.",
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -207,6 +209,14 @@ class Settings(BaseSettings):
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Form of the logs; `auto` is text on a terminal, and JSON elsewhere."
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token for `/metrics`; unset: only callers on the same machine may read it.",
+    )
     max_streams: int = Field(
         32,
         ge=0,
@@ -252,6 +262,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_database(cls, value: str) -> str:
+        value = _on_toolsdb(value.removeprefix(_TOOLSDB)) if value.startswith(_TOOLSDB) else value
         try:
             url = make_url(value)
             url.get_dialect().import_dbapi()
@@ -290,7 +301,7 @@ class Settings(BaseSettings):
     @property
     def user_agent(self) -> str:
         """The service's name and a contact."""
-        return f"toolforge-preview/{version('toolforge-preview')} ({self.contact})"
+        return f"toolforge-preview/{__version__} ({self.contact})"
 
     def bounds(self) -> Bounds:
         """What a repository's own file may ask for."""
@@ -330,6 +341,19 @@ class Settings(BaseSettings):
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
         )
+
+
+def _on_toolsdb(name: str) -> str:
+    """The URL of a tool's own database on ToolsDB, with the credentials that Toolforge gives every job."""
+    user, password = (os.environ.get(f"TOOL_TOOLSDB_{what}", "") for what in ("USER", "PASSWORD"))
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name):
+        raise ValueError("expected toolsdb:NAME, where the database is called USER__NAME")
+    if not user or not password:
+        raise ValueError("TOOL_TOOLSDB_USER and TOOL_TOOLSDB_PASSWORD are not set, as they are on Toolforge")
+    url = URL.create(
+        "mariadb+pymysql", user, password, "tools.db.svc.wikimedia.cloud", database=f"{user}__{name}"
+    )
+    return url.render_as_string(hide_password=False)
 
 
 def load_settings(**values: Any) -> Settings:

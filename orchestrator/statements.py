@@ -51,6 +51,11 @@ DUE: Mapping[Kind, Select[Any]] = {
     .limit(bindparam("most"))
     for kind, table in TABLES.items()
 }
+#: How many rows are due at ``now`` and not being looked at, and since when the first has been.
+DUE_COUNT: Mapping[Kind, Select[Any, Any]] = {
+    kind: select(func.count(), func.min(table.c.due_at)).where(_is_free(table), _may_be_begun(kind))
+    for kind, table in TABLES.items()
+}
 #: The claim that an earlier holder left behind on row ``row_id``; no row when it cannot be claimed.
 ABANDONED: Mapping[Kind, Select[Any]] = {
     kind: select(table.c.claim).where(key(table) == bindparam("row_id"), _is_free(table), _may_be_begun(kind))

@@ -7,6 +7,7 @@ read stays true until they commit; claims and guarded writes (id, version) need 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import zlib
@@ -33,6 +34,7 @@ from orchestrator import tables as t
 from orchestrator.comparison import Known
 from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
+from orchestrator.logs import being, only
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -50,6 +52,8 @@ from orchestrator.rows import (
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.stock import Stock
 from orchestrator.switches import Switches
+
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -78,11 +82,16 @@ class Store:
                 self.engine.connect().execution_options(**options) as connection,
                 connection.begin(),
             ):
-                yield Tx(connection)
+                tx = Tx(connection)
+                yield tx
         except DBAPIError as error:
             if was_overtaken(error):
                 raise Conflict("another transaction was in the way") from error
             raise
+        # Not before it is true. What one row's step leads to may be about others, by way of the plan.
+        with only("delivery"):
+            for message, ids in tx.happened:
+                log.info("%s", message, extra=being(ids))
 
     @contextmanager
     def write_alone(self) -> Iterator[Tx]:
@@ -112,6 +121,8 @@ class Tx(Stock):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
+        #: What is to be logged once it is committed: sentences, and what each is about.
+        self.happened: list[tuple[str, Mapping[str, object]]] = []
         # SQLite lets one transaction write at a time, so that there is nothing to lock.
         self._has_one_writer = connection.dialect.name == "sqlite"
 
@@ -606,8 +617,13 @@ class Tx(Stock):
         why: str,
         now: float,
         preview_id: int | None,
+        account_id: int | None = None,
     ) -> None:
-        """One line for the timelines."""
+        """One line for the timelines; and for the log, where it is about `account_id`, too."""
+        own = "account_id" if subject == "account" else subject
+        ids = {"preview": preview_id, "account_id": account_id, own: subject_id, "who": who}
+        move = f"{before} -> {after}" if before and before != after else after
+        self.happened.append((f"{subject} {subject_id}: {move}: {why}", ids))
         self._connection.execute(
             insert(t.event).values(
                 at=now,

@@ -294,6 +294,15 @@ log = Table(
     UniqueConstraint("deployment_id", "kind"),
 )
 
+tally = Table(
+    "tally",
+    metadata,
+    # Counts that only grow: see tally.py for the names, counting.py for who adds.
+    Column("name", String(40), primary_key=True),
+    Column("labels", String(120), primary_key=True),
+    Column("value", Double, nullable=False),
+)
+
 switch = Table(
     "switch",
     metadata,

@@ -27,6 +27,7 @@ from toolforge_weld.api_client import ToolforgeClient
 from toolforge_weld.kubernetes_config import Kubeconfig
 
 from orchestrator.credentials import Certificate, expires_soon, find_certificate
+from orchestrator.endpoints import OnCall, counted, nobody
 from orchestrator.toolforge_answers import (
     AlreadySo,
     AnswerLost,
@@ -147,7 +148,7 @@ class Toolforge:
     """All accounts of the pool at one gateway.
 
     `ca_file` None means the system's authorities; the gateway's certificate is always verified. `clock` tells
-    the time of day.
+    the time of day, `on_call` is told of every request.
     """
 
     def __init__(
@@ -158,8 +159,10 @@ class Toolforge:
         ca_file: Path | None = None,
         waits: Waits = _WAITS,
         clock: Callable[[], float] = time.time,
+        on_call: OnCall = nobody,
     ) -> None:
         self._gateway_url = gateway_url
+        self._on_call = on_call
         self._user_agent = user_agent
         self._ca_file = ca_file
         self._waits = waits
@@ -242,7 +245,9 @@ class Toolforge:
         # weld switches verification off when there is no ca_file, and the environment could undo either.
         client.session.verify = str(self._ca_file) if self._ca_file else True
         client.session.trust_env = False
-        return AccountClient(client, tool, self._waits, lambda words: self._warn(tool, words))
+        return AccountClient(
+            client, tool, self._waits, lambda words: self._warn(tool, words), on_call=self._on_call
+        )
 
 
 def _close_all(shelf: _Shelf) -> None:
@@ -252,12 +257,21 @@ def _close_all(shelf: _Shelf) -> None:
 
 
 class AccountClient:
-    """Toolforge as tool `tool` sees it. What the APIs warn of goes to `warn`."""
+    """Toolforge as tool `tool` sees it. What the APIs warn of goes to `warn`, each request to `on_call`."""
 
-    def __init__(self, client: ToolforgeClient, tool: str, waits: Waits, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: ToolforgeClient,
+        tool: str,
+        waits: Waits,
+        warn: Callable[[str], None],
+        *,
+        on_call: OnCall = nobody,
+    ) -> None:
         self._client = client
         self._waits = waits
         self._warn = warn
+        self._on_call = on_call
         self.tool = tool
 
     def close(self) -> None:
@@ -440,7 +454,7 @@ class AccountClient:
     def _open(self, method: str, path: str, wait: float, body: object = None) -> requests.Response:
         """Send one request; its answer, not read yet, when it is a success."""
         kwargs = self._client.make_kwargs(path, json=body, timeout=(self._waits.connect, wait))
-        with _errors_named(method):
+        with counted(self._on_call, method, path), _errors_named(method):
             response = self._client.session.request(method, stream=True, allow_redirects=False, **kwargs)
             if 200 <= response.status_code < 300:
                 return response

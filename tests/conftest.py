@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import redis_binary
+from deploy.redis import redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.databases import MariaDB, NotInstalled, PostgreSQL, Server, migrate

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 
+from orchestrator import __version__
 from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.pages import Pages
@@ -215,4 +215,4 @@ def reference() -> str:
 
 def _described() -> dict[str, Any]:
     server = parts_of(current_app).settings.public_url
-    return describe(OPERATIONS, server=server, version=version("toolforge-preview"))
+    return describe(OPERATIONS, server=server, version=__version__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import time
 
@@ -10,8 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
+from orchestrator.logs import install as install_logs
 from orchestrator.settings import load_settings
-from web import api, audit, badge, doors, errors, health, live, logs, pages, webhook, words
+from web import api, audit, badge, doors, errors, health, live, logs, metrics, pages, webhook, words
 from web.parts import install
 
 log = logging.getLogger(__name__)
@@ -22,13 +24,17 @@ def create_app(parts: Parts | None = None) -> Flask:
 
     Raises :class:`BadInput` when a setting is wrong.
     """
-    parts = parts or Parts(load_settings())
+    if parts is None:
+        parts = Parts(load_settings())
+        install_logs(parts.settings.log_format)
+        # The process is ours: what it counted last is written down at its end.
+        atexit.register(parts.close)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = parts.settings.body_limit_bytes
     install(app, parts)
     for part in (doors, words, live, badge):
         part.install(app)
-    for part in (errors, health, webhook, badge, live, api, audit, logs, pages):
+    for part in (errors, health, metrics, webhook, badge, live, api, audit, logs, pages):
         app.register_blueprint(part.blueprint)
     _catch_up(parts)
     return app

@@ -15,6 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from orchestrator import signing
 from orchestrator.merge_request import command_in
 from orchestrator.records import Project
+from orchestrator.tally import Count
 from web.parts import parts_of, say
 
 blueprint = Blueprint("webhook", __name__)
@@ -49,6 +50,12 @@ def receive() -> tuple[Response, int]:
     if refusal is not None:
         return _refused(401, refusal)
     return _take(project, payload)
+
+
+@blueprint.after_request
+def _count(response: Response) -> Response:
+    parts_of(current_app).counting.count(Count.WEBHOOKS, str(response.status_code))
+    return response
 
 
 def _take(project: Project, payload: dict[str, Any]) -> tuple[Response, int]:

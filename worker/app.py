@@ -10,9 +10,10 @@ import time
 from functools import cache
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging
+from celery.signals import beat_init, setup_logging, worker_shutdown
 from kombu.exceptions import OperationalError
 
+from orchestrator import logs
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import Conflict, TryLater
@@ -76,7 +77,8 @@ def followers() -> Followers:
 @app.task(name=FOLLOW)
 def follow(_: str, row_id: int) -> None:
     """Follow the log of a running build, for those who look at it."""
-    followers().follow(row_id)
+    with logs.about(deployment=row_id):
+        followers().follow(row_id)
 
 
 @app.task(name=SWEEP)
@@ -96,8 +98,13 @@ def _look_at_everything(**_: object) -> None:
         log.warning("nothing is looked at before its time: %s", type(error).__name__)
 
 
+@worker_shutdown.connect
+def _close(**_: object) -> None:
+    """What was counted last is written down."""
+    parts.counting.close()
+
+
 @setup_logging.connect
-def _log_plainly(**_: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "celery.app.trace", "celery.worker.strategy", "celery.beat", "celery.apps.worker"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def _log(**_: object) -> None:
+    """Celery's own way of logging is not set up."""
+    logs.install(parts.settings.log_format)

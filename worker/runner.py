@@ -16,6 +16,7 @@ from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError, Missing
 from orchestrator.jobs import reusable_component
+from orchestrator.logs import about
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -67,6 +68,16 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
 }
 
 
+#: What a line of the log is about while a row of each kind is looked at.
+_NAMES: Mapping[Kind, str] = {
+    Kind.DEPLOYMENT: "deployment",
+    Kind.ACCOUNT: "account_id",
+    Kind.DELIVERY: "delivery",
+    Kind.REPORT: "preview",
+    Kind.PROJECT: "project",
+}
+
+
 class _Paused(PreviewError):
     """Operators have stopped everything: no further effect."""
 
@@ -115,7 +126,8 @@ class Runner:
     def look(self, kind: Kind, row_id: int) -> None:
         """Take the row's step if it is due and nobody else does; then its next ones while they are due."""
         try:
-            self._look(kind, row_id)
+            with about(**{_NAMES[kind]: row_id}):
+                self._look(kind, row_id)
         except (*AWAY, Conflict) as error:
             # Not even the claim could be taken, or given back: then it ends by itself.
             log.warning("%s %s: the database: %s", kind, row_id, type(error).__name__)
@@ -197,23 +209,26 @@ class Runner:
         with self._parts.store.read() as tx:
             deployment = tx.deployment(claim.id)
             place = self._place(tx, deployment)
-        outcome: Outcome
+        with about(preview=deployment.preview_id, account=place.account.name if place else None):
+            outcome = self._outcome_of(claim, deployment, place)
+            return self._parts.lifecycle.record(claim, deployment, outcome, self._clock())
+
+    def _outcome_of(self, claim: Claim, deployment: Deployment, place: _Place | None) -> Outcome:
+        """What its step brings; what goes wrong is an outcome, too."""
         try:
             if deployment.step is Step.READ_FILE:
-                outcome = self._read_file(deployment)
-            else:
-                outcome = self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
+                return self._read_file(deployment)
+            return self._outcome(claim, deployment, place) if place else _LEASE_IS_OVER
         except Busy as error:
-            outcome = out.NotNow(str(error), seconds=error.seconds, throttled=True)
+            return out.NotNow(str(error), seconds=error.seconds, throttled=True)
         except AnswerLost as error:
-            outcome = out.NotNow(str(error), may_have_happened=True)
+            return out.NotNow(str(error), may_have_happened=True)
         except TryLater as error:
-            outcome = out.NotNow(str(error), seconds=error.seconds)
+            return out.NotNow(str(error), seconds=error.seconds)
         except (NotAllowed, BadInput) as error:
-            outcome = out.AccountUnusable(str(error))
+            return out.AccountUnusable(str(error))
         except (ToolforgeError, GitLabError) as error:
-            outcome = out.NotNow(f"an answer that should not be: {error}")
-        return self._parts.lifecycle.record(claim, deployment, outcome, self._clock())
+            return out.NotNow(f"an answer that should not be: {error}")
 
     def _outcome(self, claim: Claim, deployment: Deployment, place: _Place) -> Outcome:
         account = place.account
@@ -292,9 +307,10 @@ class Runner:
         with self._parts.store.read() as tx:
             account = tx.account(claim.id)
             credentials = tx.credentials(claim.id)
-        if account.state in {AccountState.FREE, AccountState.LEASED}:
-            return self._inspect(claim, account, credentials)
-        return self._clean(claim, account, credentials)
+        with about(account=account.name, preview=account.preview_id):
+            if account.state in {AccountState.FREE, AccountState.LEASED}:
+                return self._inspect(claim, account, credentials)
+            return self._clean(claim, account, credentials)
 
     def _clean(self, claim: Claim, account: Account, credentials: Mapping[str, str]) -> list[Due]:
         outcome: CleaningOutcome

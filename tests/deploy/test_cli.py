@@ -66,11 +66,12 @@ class CommandLine:
         return Told(result.exit_code, result.output)
 
     def everything(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table."""
+        """Every row of every table, but for the calls that were counted."""
         with self.parts.store.engine.connect() as connection:
             return {
                 table.name: [tuple(row) for row in connection.execute(select(table))]
                 for table in t.metadata.sorted_tables
+                if table is not t.tally
             }
 
     def refuses(self, *arguments: str, **more: str) -> str:

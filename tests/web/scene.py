@@ -146,9 +146,10 @@ class WebScene(Background):
             return [tx.delivery(delivery_id) for delivery_id in ids]
 
     def everything(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table."""
+        """Every row of every table, but for what is counted, which is written later."""
         with self.parts.store.engine.connect() as connection:
             return {
                 table.name: [tuple(row) for row in connection.execute(select(table))]
                 for table in t.metadata.sorted_tables
+                if table is not t.tally
             }

@@ -1,0 +1,116 @@
+"""The terminal shows what the first page shows, whatever strangers have written."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deploy.top import picture
+from orchestrator.bootstrap import Parts
+from orchestrator.settings import PREFIX, load_settings
+from tests.web.busy import busy
+from tests.web.scene import WebScene
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def parts(database_url: str) -> Iterator[Parts]:
+    made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
+    made.migrate()
+    yield made
+    made.close()
+
+
+def shown(parts: Parts, width: int = 140) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, color_system="truecolor")
+    console.print(picture(parts.pages.pool(time.time())))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 140])
+def test_accounts_queue_failures_and_what_is_stopped_are_shown(parts: Parts, width: int) -> None:
+    with WebScene(parts) as web:
+        busy(web)
+    text = shown(parts, width)
+    assert "builds running" in text
+    assert "dev-0" in text
+    assert "Queue" in text
+    assert "Failed in 24 hours" in text
+    if width == 140:
+        assert "builds are frozen by olga: maintenance of the registry until 14:00" in text
+        assert "a package could not be installed" in text
+        assert "group/tool!1 " in text
+
+
+def test_a_title_can_neither_colour_nor_turn_nor_move_anything(parts: Parts) -> None:
+    with WebScene(parts) as web:
+        world = busy(web)
+    world.sees(30, title="[bold]not markup[/bold] \x1b[2J\x1b[31m\u202e\nnew line")
+    text = shown(parts)
+    assert "[bold]not markup[/bold]" in text
+    for forbidden in ("\x1b[2J", "\x1b[31m", "\u202e"):
+        assert forbidden not in text
+    (line,) = [line for line in text.splitlines() if "not markup" in line]
+    assert "new line" in line
+
+
+def test_an_empty_installation_has_something_to_show(parts: Parts) -> None:
+    assert "0 of 3 builds running, 0 waiting, 0 of 0 accounts free" in shown(parts)
+
+
+def environment(database_url: str) -> dict[str, str]:
+    settings = {f"{PREFIX}DATABASE_URL": database_url, f"{PREFIX}GITLAB_TOKEN": "none"}
+    return os.environ | settings | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+
+
+COMMAND = [sys.executable, "-m", "deploy", "top"]
+
+
+def test_once_ends_by_itself(parts: Parts, database_url: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--once"], env=environment(database_url), capture_output=True, text=True, check=True
+    )
+    assert "builds running" in done.stdout
+
+
+def test_on_a_terminal_it_goes_on_while_the_database_is_away_and_ends_quietly(database_url: str) -> None:
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "--every", "0.2"], env=environment(database_url), stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    seen = _read_until(ours, b"The database does not answer")
+    made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
+    made.migrate()
+    made.close()
+    seen += _read_until(ours, b"0 of 0 accounts free")
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # the end of a terminal whose other side is gone
+        while more := os.read(ours, 4096):
+            seen += more
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"Traceback" not in seen
+
+
+def _read_until(terminal: int, words: bytes) -> bytes:
+    seen = b""
+    while words not in seen:
+        seen += os.read(terminal, 4096)
+    return seen
