@@ -14,6 +14,7 @@ from orchestrator.counting import Counting
 from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.pages import Pages
+from orchestrator.pulse import Pulse
 from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -91,6 +92,11 @@ class Parts:
     def redis(self) -> Redis:
         """Redis; nothing in it has to last."""
         return Redis.from_url(self.settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Whether workers work."""
+        return Pulse(self.redis, self.settings.queue_prefix)
 
     def close(self) -> None:
         """Close the connections of everything that was made."""

@@ -19,7 +19,7 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """200 when database and Redis answer, else 503 naming what does not."""
+    """200 when database and Redis answer and workers work, else 503 naming what does not."""
     parts = parts_of(current_app)
     problems = {}
     try:
@@ -28,7 +28,8 @@ def ready() -> tuple[Response, int]:
     except SQLAlchemyError as error:
         problems["database"] = type(error).__name__
     try:
-        parts.redis.ping()
+        if not parts.pulse.is_felt():
+            problems["worker"] = "no sweep for half a minute"
     except RedisError as error:
         problems["redis"] = type(error).__name__
     return jsonify(status="not ready" if problems else "ready", problems=problems), 503 if problems else 200

@@ -85,6 +85,7 @@ def follow(_: str, row_id: int) -> None:
 def sweep() -> None:
     """Put everything that is due on the queue."""
     runner().sweep()
+    parts.pulse.beat()
 
 
 @beat_init.connect

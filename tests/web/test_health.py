@@ -18,7 +18,8 @@ def test_a_process_without_redis_is_alive_but_not_ready_and_names_redis(web: Web
 def test_a_process_without_its_tables_is_not_ready_and_names_the_database(
     serve: Callable[..., WebScene], redis_url: str
 ) -> None:
-    web = serve(redis_url=redis_url)
+    web = serve(redis_url=redis_url, queue_prefix="without-tables")
+    web.parts.pulse.beat()
     assert web.get("/readyz").status_code == 200
     t.switch.drop(web.parts.store.engine)
     answer = web.get("/readyz")
@@ -26,8 +27,13 @@ def test_a_process_without_its_tables_is_not_ready_and_names_the_database(
     assert list(answer.json()["problems"]) == ["database"]
 
 
-def test_a_process_with_both_is_ready(serve: Callable[..., WebScene], redis_url: str) -> None:
-    answer = serve(redis_url=redis_url).get("/readyz")
+def test_a_process_with_both_and_a_worker_is_ready(serve: Callable[..., WebScene], redis_url: str) -> None:
+    web = serve(redis_url=redis_url, queue_prefix="with-both")
+    answer = web.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == {"worker": "no sweep for half a minute"}
+    web.parts.pulse.beat()
+    answer = web.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {"status": "ready", "problems": {}}
 
