@@ -59,6 +59,7 @@ def _show(stack: Stack, console: Console) -> None:
         f"Toolforge Preview   {places.web_url}\n"
         f"GitLab              {places.gitlab_url}   (open a merge request: status, note, View app)\n"
         f"Toolforge           {places.toolforge_admin_url}\n"
+        "Sign in there as dana, a Developer of the tools, or as olga, an operator.\n"
         "Comment /preview stop, close a merge request, or push to its branch:\n"
         f"git clone --branch copy-button {clone_url}/tools/coordinate-converter.git\n"
         "Ctrl-C ends everything.\n"
