@@ -57,9 +57,9 @@ def _show(stack: Stack, console: Console) -> None:
     clone_url = places.gitlab_url.replace("://", f"://dana:{stack.seeder.developer.token}@")
     head = (
         f"Toolforge Preview   {places.web_url}\n"
+        "                    (sign in as dana, a Developer, or olga, an operator)\n"
         f"GitLab              {places.gitlab_url}   (open a merge request: status, note, View app)\n"
         f"Toolforge           {places.toolforge_admin_url}\n"
-        "Sign in there as dana, a Developer of the tools, or as olga, an operator.\n"
         "Comment /preview stop, close a merge request, or push to its branch:\n"
         f"git clone --branch copy-button {clone_url}/tools/coordinate-converter.git\n"
         "Ctrl-C ends everything.\n"

@@ -18,7 +18,6 @@ from orchestrator.gitlab import DEVELOPER
 from orchestrator.merge_request import Verb
 from orchestrator.preview import Step
 from orchestrator.records import Due, Preview
-from orchestrator.report import instant
 from orchestrator.views import PreviewView
 from web import people
 from web.parts import parts_of, say
@@ -88,7 +87,7 @@ def _done(present: Preview, verb: str, who: str, now: float) -> tuple[list[Due],
         case Verb.KEEP:
             seconds = _seconds(request.form.get("duration", ""))
             dues = lifecycle.keep(present.id, seconds, who, now)
-            return dues, f"It is kept until {instant(now + seconds)}."
+            return dues, "It is kept."
         case "release":
             return lifecycle.release(present.id, who, now), "It may give way to others again."
         case _:

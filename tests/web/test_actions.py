@@ -71,7 +71,7 @@ def test_a_strangers_commit_is_approved_and_no_other(house: House, developer: Vi
 
 
 def test_keep_and_let_go_again(house: House, developer: Visitor) -> None:
-    assert "It is kept until" in told(developer, f"{PAGE}/keep", duration="48h")
+    assert "It is kept." in told(developer, f"{PAGE}/keep", duration="48h")
     assert house.world.preview().keep_until is not None
     assert "It may give way to others again." in told(developer, f"{PAGE}/release")
     assert house.world.preview().keep_until is None

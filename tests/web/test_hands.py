@@ -78,7 +78,7 @@ def test_a_developer_keeps_redeploys_and_stops(look: Look, house: House) -> None
     page = look(house, "dana", PAGE)
     page.get_by_label("Keep it for").select_option("24h")
     page.get_by_role("button", name="Keep", exact=True).click()
-    expect(page.get_by_role("status").filter(has_text="It is kept until")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="It is kept.")).to_be_visible()
     page.get_by_role("button", name="Redeploy").click()
     expect(page.get_by_role("status").filter(has_text="is to be built")).to_be_visible()
     assert house.world.states() == ["live", "queued"]
