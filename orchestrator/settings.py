@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         "",
         pattern=r"^[\x21-\x7e]*$",
         description="Id of the OAuth application at GitLab through which people sign in; empty: nobody does, "
-        "and the pages can only be read. See operators.md.",
+        "and the pages can only be read. See sign-in.md.",
     )
     gitlab_application_secret: SecretStr | None = Field(
         None, validate_default=True, description="The secret of that application."
