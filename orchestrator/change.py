@@ -275,6 +275,10 @@ class Change(Journal):
         self._tx.disconnect(project.id, self._now)
         self._event("project", project.id, "connected", "", why=why, preview_id=None)
 
+    def note_new_secrets(self, project: Project) -> None:
+        """The project's webhook has got new secrets."""
+        self._event("project", project.id, "", "", why="its webhook has new secrets", preview_id=None)
+
     # --- from operators -------------------------------------------------------------------------------
 
     def set_switch(self, switch: Switch) -> None:

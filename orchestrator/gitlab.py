@@ -29,7 +29,7 @@ from orchestrator.errors import PreviewError, TryLater
 from orchestrator.merge_request import MergeRequest
 
 #: GitLab's numbers for roles (its documentation, "Group and project members API").
-REPORTER, DEVELOPER = 20, 30
+REPORTER, DEVELOPER, MAINTAINER = 20, 30, 40
 #: People wait for a page that depends on what they may do.
 _RIGHTS_SECONDS = 5.0
 _PAGE = 100

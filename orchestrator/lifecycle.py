@@ -202,6 +202,11 @@ class Lifecycle:
             change.disconnect(tx.project(project_id))
             return change.finish()
 
+    def note_new_secrets(self, project_id: int, who: str, now: float) -> None:
+        """Write down who gave the webhook of a project new secrets."""
+        with self._operating(who, now) as (tx, change):
+            change.note_new_secrets(tx.project(project_id))
+
     # --- what operators do to accounts ----------------------------------------------------------------
 
     def drain(self, name: str, who: str, now: float, *, undo: bool = False) -> list[Due]:

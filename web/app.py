@@ -27,6 +27,7 @@ from web import (
     operations,
     pages,
     people,
+    project_settings,
     sign_in,
     webhook,
     words,
@@ -64,6 +65,7 @@ def create_app(parts: Parts | None = None) -> Flask:
         logs,
         actions,
         operations,
+        project_settings,
         pages,
     ):
         app.register_blueprint(part.blueprint)

@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, request
 from flask_wtf.csrf import CSRFProtect
 
 from orchestrator.errors import BadInput, NotFound
-from orchestrator.gitlab import DEVELOPER, REPORTER
+from orchestrator.gitlab import DEVELOPER, MAINTAINER, REPORTER
 from orchestrator.records import Project
 from web import people, webhook
 from web.parts import parts_of
@@ -34,6 +34,8 @@ class Need(StrEnum):
     READER = "reader"
     #: The Developer role in the project.
     DEVELOPER = "developer"
+    #: The Maintainer role in the project.
+    MAINTAINER = "maintainer"
     OPERATOR = "operator"
 
 
@@ -53,6 +55,8 @@ NEEDS: Mapping[str, Need] = {
     "logs": Need.READER,
     "api": Need.READER,
     "actions": Need.DEVELOPER,
+    # What is set for a project is public nowhere.
+    "project_settings": Need.MAINTAINER,
     "operations": Need.OPERATOR,
 }
 
@@ -98,6 +102,8 @@ def _is_met(need: Need) -> bool:
             return people.is_operator() or _is_met_in_project(REPORTER)
         case Need.DEVELOPER:
             return people.is_operator() or _is_met_in_project(DEVELOPER)
+        case Need.MAINTAINER:
+            return people.is_operator() or _is_met_in_project(MAINTAINER)
         case Need.OPERATOR:
             return people.is_operator()
 

@@ -7,6 +7,7 @@ import time
 from flask import Blueprint, abort, current_app, render_template, request, url_for
 
 from orchestrator.errors import TryLater
+from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
 from orchestrator.stages import stages
 from web import actions, people
@@ -54,8 +55,17 @@ def project(project: str) -> str:
     if page is None:
         abort(404)
     badge = f"{parts_of(current_app).settings.public_url}{url_for('badge.of_project', project=project)}"
+    try:
+        may_set = people.is_operator() or people.has_level(MAINTAINER, page.project)
+    except TryLater:
+        may_set = False
     return render_template(
-        "project.html", page=page, badge=badge, public=_is_public(), live=url_for("live.live")
+        "project.html",
+        page=page,
+        badge=badge,
+        public=_is_public(),
+        may_set=may_set,
+        live=url_for("live.live"),
     )
 
 

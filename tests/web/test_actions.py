@@ -192,12 +192,16 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "actions.act",
             "operations.account",
             "operations.switch",
+            "project_settings.change",
+            "project_settings.rotate",
         }
         for path in (
             "/sign-out",
             f"{PAGE}/stop",
             "/accounts/dev-1/drain",
             "/switches/freeze",
+            "/group/tool/-/settings",
+            "/group/tool/-/settings/rotate",
         ):
             for token in ({}, {"csrf_token": ""}, {"csrf_token": "x.y.z"}, {"csrf_token": foreign}):
                 answer = visitor.client.post(path, data={"why": "x", **token})

@@ -150,7 +150,7 @@ def test_axe_finds_nothing_where_something_can_be_done(look: Look, house: House,
     house.world.lifecycle.freeze("olga", "maintenance", house.world.now)
     house.world.lifecycle.keep(house.world.preview().id, 3600.0, "carol", house.world.now)
     page = look(house, "olga", "/", color_scheme=scheme, **PHONE)
-    for path in ("/", PAGE, "/group/tool/-/2", "/accounts/dev-1"):
+    for path in ("/", PAGE, "/group/tool/-/2", "/accounts/dev-1", "/group/tool/-/settings"):
         page.goto(path)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
         assert accessible(page) == [], path

@@ -16,6 +16,7 @@ from tests.web.scene import WebScene
 
 READERS = ("reporter", "developer", "maintainer", "operator")
 DEVELOPERS = ("developer", "maintainer", "operator")
+MAINTAINERS = ("maintainer", "operator")
 OPERATOR = ("operator",)
 EVERYBODY = tuple(PEOPLE)
 #: Who may what, where pages are not public; with public pages everybody may do what :data:`READ` has.
@@ -34,6 +35,9 @@ ALWAYS: Mapping[str, tuple[str, ...]] = {
     "sign_in.come_back": EVERYBODY,
     "sign_in.end": EVERYBODY,
     "actions.act": DEVELOPERS,
+    "project_settings.show": MAINTAINERS,
+    "project_settings.change": MAINTAINERS,
+    "project_settings.rotate": MAINTAINERS,
     "operations.account": OPERATOR,
     "operations.switch": OPERATOR,
 }
