@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from deploy.local.seed import Seeder
 from orchestrator import rights
 from tests.web.house import PEOPLE, House, Visitor
 from tests.web.scene import WebScene
+from web import live
 
 READERS = ("reporter", "developer", "maintainer", "operator")
 DEVELOPERS = ("developer", "maintainer", "operator")
@@ -195,3 +197,23 @@ def test_while_gitlab_is_away_the_pages_are_there_and_nothing_can_be_done(
         answer = visitor.client.post("/group/tool/-/1/stop", data={"csrf_token": token})
         assert answer.status_code == 503
     assert house.world.preview().expires_at is not None
+
+
+def test_whose_rights_are_gone_does_not_watch_on(
+    house: House, closed_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_house.begins_anew()
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(live, "GUARDED_SECONDS", 0.0)
+    closed_house.becomes("greta", 20)
+    path = f"/live?preview={closed_house.world.preview().id}"
+    with closed_house.visitor() as visitor:
+        visitor.signs_in("greta")
+        with visitor.client.stream("GET", path, timeout=20) as watched:
+            assert len(list(islice(watched.iter_lines(), 40))) < 40, "the stream has ended by itself"
+        closed_house.leaves("greta")
+        monkeypatch.setattr(rights, "REMEMBERED_SECONDS", 0.0)
+        assert visitor.client.get(path).status_code == 403
+    with house.web.client.stream("GET", "/live", timeout=20) as public:
+        beats = (line for line in public.iter_lines() if "still here" in line)
+        assert [next(beats) for _ in range(3)], "where everybody may watch it goes on"
