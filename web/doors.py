@@ -23,6 +23,7 @@ _POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _KEPT_SECONDS = 365 * 86400
+_PORTS = {"http": 80, "https": 443}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -135,9 +136,17 @@ def _refuse_foreign_forms() -> None:
     origin = request.headers.get("Origin")
     if request.method in _SAFE or request.blueprint == "webhook" or origin is None:
         return
-    own = urlsplit(parts_of(current_app).settings.public_url)
-    if origin != f"{own.scheme}://{own.netloc}":
+    if _origin(origin) != _origin(parts_of(current_app).settings.public_url):
         raise ForeignForm()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port, as browsers compare them; None for what has none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
 
 
 def _close(response: Response) -> Response:

@@ -45,6 +45,8 @@ _NEXT = "next"
 _MOST_BEGUN = 3
 _BEGUN = "_state_gitlab_"
 _ANSWER_SECONDS = 10.0
+#: GitLab is away, or what it says has not the form that it should have.
+_ODD = (RequestException, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 _LONGEST_PLACE = 500
 
 
@@ -111,8 +113,8 @@ def begin() -> ResponseReturnValue:
         answer: ResponseReturnValue = client.authorize_redirect(
             back_url(parts_of(current_app).settings.public_url)
         )
-    except (RequestException, ValueError) as error:
-        raise _away(error) from None
+    except _ODD as error:
+        raise _away(client, error) from None
     return answer
 
 
@@ -127,8 +129,8 @@ def come_back() -> ResponseReturnValue:
         log.warning("somebody could not sign in: %s", getattr(error, "error", type(error).__name__))
         has_refused = request.args.get("error") == "access_denied"
         return render_template("not_signed_in.html", has_refused=has_refused), 403
-    except (RequestException, ValueError) as error:
-        raise _away(error) from None
+    except _ODD as error:
+        raise _away(client, error) from None
     place = own_page(str(session.get(_NEXT, "")))
     people.begin(found, time.time())
     return redirect(place, 303)
@@ -161,6 +163,8 @@ def _client() -> Any:
     return client
 
 
-def _away(error: Exception) -> TryLater:
+def _away(client: Any, error: Exception) -> TryLater:
+    # What it said of itself may have been wrong for a moment: next time it is asked anew.
+    client.server_metadata.pop("_loaded_at", None)
     log.warning("GitLab cannot be asked who somebody is: %s", type(error).__name__)
     return TryLater("GitLab does not answer")

@@ -12,6 +12,7 @@ from tests.orchestrator.scene import A, B
 from tests.web.house import House, Visitor
 from tests.web.test_pages import words_in
 from tests.web.test_rights import routes
+from web.doors import _origin
 
 PAGE = "/group/tool/-/1"
 
@@ -218,6 +219,8 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
         ("null", 400),
         ("http://127.0.0.1", 400),
         ("http://127.0.0.1.elsewhere.example", 400),
+        ("http://[", 400),
+        ("", 400),
         ("own", 303),
     ],
 )
@@ -228,6 +231,12 @@ def test_a_form_from_elsewhere_is_refused_even_with_its_token(
     answer = developer.posts(f"{PAGE}/stop", headers=given)
     assert answer.status_code == status
     assert (house.world.states() == ["stopped"]) == (status == 303)
+
+
+def test_origins_are_compared_as_browsers_do() -> None:
+    assert _origin("https://Previews.example.org:443/") == _origin("https://previews.example.org")
+    others = ("http://previews.example.org", "https://previews.example.org:8443", "null", "https://x:0x1")
+    assert _origin("https://previews.example.org") not in [_origin(one) for one in others]
 
 
 def test_a_token_from_before_signing_in_is_none_afterwards(house: House, developer: Visitor) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import Seeder
+from tests.orchestrator.scripted import Answer, Scripted
 from tests.web.house import House, Visitor
 from tests.web.scene import WebScene
 from web.people import SESSION_SECONDS
@@ -241,6 +242,21 @@ def test_while_gitlab_is_away_signing_in_says_so(serve: Callable[..., WebScene])
     assert answer.status_code == 503
     assert "Not just now" in answer.text
     assert web.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, [], "words", None, b"<html>", {"authorization_endpoint": 7}])
+def test_a_gitlab_that_describes_itself_oddly_is_away(serve: Callable[..., WebScene], body: object) -> None:
+    with Scripted() as server:
+        server.answer = Answer(body)
+        web = serve(
+            gitlab_url=server.url,
+            secret_key="k" * 40,
+            gitlab_application_id="id",
+            gitlab_application_secret="gloas",
+        )
+        assert web.get("/sign-in").status_code == 503
+        server.answer = Answer({"authorization_endpoint": f"{server.url}/authorize"})
+        assert web.get("/sign-in").headers["Location"].startswith(f"{server.url}/authorize?")
 
 
 def test_where_it_is_not_set_up_nothing_offers_it(web: WebScene) -> None:
