@@ -57,6 +57,7 @@ def _show(stack: Stack, console: Console) -> None:
     clone_url = places.gitlab_url.replace("://", f"://dana:{stack.seeder.developer.token}@")
     head = (
         f"Toolforge Preview   {places.web_url}\n"
+        "                    (sign in as dana, a Developer, or olga, an operator)\n"
         f"GitLab              {places.gitlab_url}   (open a merge request: status, note, View app)\n"
         f"Toolforge           {places.toolforge_admin_url}\n"
         "Comment /preview stop, close a merge request, or push to its branch:\n"

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.doctor_pool import examine_pool
+from deploy.doctor_sign_in import examine_sign_in
 from deploy.finding import Finding
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
@@ -44,6 +45,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     yield database
     yield _redis(parts)
     yield from _gitlab(parts)
+    yield from examine_sign_in(parts.settings)
     if database.is_well:
         yield from _switches(parts, time.time())
         yield _untold(parts)

@@ -17,15 +17,15 @@ from orchestrator.connect import connect_project, disconnect_project, path_in
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError, Missing
 from orchestrator.markdown import plain
-from orchestrator.rules import Drafts, Forks, Rules
+from orchestrator.rules import LISTS, Drafts, Forks, Rules
 
-_LISTS = {
-    "labels": ("--label", "A label of which it needs one."),
-    "no_labels": ("--no-label", "A label with which it gets none."),
-    "targets": ("--target", "Pattern of target branches, such as main or release-*."),
-    "paths": ("--path", "Pattern of paths of which one has to be changed, such as src/*."),
-    "ignored_paths": ("--ignore-path", "Pattern of paths that do not matter, such as docs/* or *.md."),
-    "bots": ("--bot", "User name of a bot."),
+_FLAGS = {
+    "labels": "--label",
+    "no_labels": "--no-label",
+    "targets": "--target",
+    "paths": "--path",
+    "ignored_paths": "--ignore-path",
+    "bots": "--bot",
 }
 _RESULTS = {"head": False, "merged-result": True}
 _ONLY_CHECKED = {"yes": True, "no": False, "default": None}
@@ -111,8 +111,9 @@ def project_remove(path: str) -> None:
 def project_rotate_secret(path: str) -> None:
     """Give the webhook of the project PATH new secrets; those before count for ten more minutes."""
     parts = opened_parts()
-    connected_project(parts, path)
-    connect_project(parts, path, checks=(), now=time.time())
+    connected, now = connected_project(parts, path), time.time()
+    connect_project(parts, path, checks=(), now=now)
+    parts.lifecycle.note_new_secrets(connected.id, operator(), now)
     click.echo(f"The webhook of {path} has new secrets.")
 
 
@@ -144,8 +145,9 @@ def project_show(path: str) -> None:
 
 
 def _lists(command: Any) -> Any:
-    for name, (flag, words) in reversed(_LISTS.items()):
-        command = click.option(flag, name, multiple=True, help=f"{words} Replaces those before.")(command)
+    for name, flag in reversed(_FLAGS.items()):
+        words = f"{LISTS[name]} Replaces those before."
+        command = click.option(flag, name, multiple=True, help=words)(command)
     return command
 
 
@@ -164,7 +166,7 @@ def _lists(command: Any) -> Any:
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
 )
 @_lists
-@click.option("--clear", type=click.Choice([*_LISTS]), multiple=True, help="Empty a list.")
+@click.option("--clear", type=click.Choice([*LISTS]), multiple=True, help="Empty a list.")
 def project_set(
     path: str,
     weight: float | None,
@@ -198,6 +200,6 @@ def _lines(rules: Rules) -> Iterator[str]:
     yield f"build  {next(word for word, value in _RESULTS.items() if value is rules.merged_result)}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
-    lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in _LISTS}
-    for name, (flag, _) in _LISTS.items():
+    lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in LISTS}
+    for name, flag in _FLAGS.items():
         yield f"{flag.removeprefix('--')}  {plain(', '.join(lists[name])) or '-'}"

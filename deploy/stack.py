@@ -33,6 +33,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account
 from orchestrator.errors import BadInput
 from orchestrator.settings import PREFIX, Settings, load_settings
+from web.sign_in import back_url
 
 _PR_SET_PDEATHSIG = 1
 _PORTS = ("redis", "web", "gitlab", "gateway", "tools", "toolforge_admin")
@@ -119,6 +120,7 @@ class Stack:
         gitlab = self._ready("gitlab")
         self.seeder = Seeder(gitlab["url"], gitlab["root_token"])
         web_url = f"http://127.0.0.1:{ports['web']}"
+        application = self._application(kept, back_url(web_url))
         settings = load_settings(
             **{
                 "database_url": f"sqlite:///{self._state / 'toolforge-preview.db'}",
@@ -127,6 +129,9 @@ class Stack:
                 "gitlab_url": gitlab["url"],
                 "gitlab_token": self.seeder.service.token,
                 "secret_key": kept["secret_key"],
+                "gitlab_application_id": application["id"],
+                "gitlab_application_secret": application["secret"],
+                "operators": self.seeder.operator.username,
                 "toolforge_url": toolforge["gateway_url"],
                 "toolforge_ca_file": Path(toolforge["ca_file"]),
                 "preview_url": f"http://{{tool}}.localhost:{toolforge['web_port']}",
@@ -149,6 +154,15 @@ class Stack:
     def _start_twin(self, name: str, *options: str) -> None:
         module = [sys.executable, "-m", f"deploy.local.{name}"]
         self._spawn(name, [*module, "--state", str(self._state / name), *options])
+
+    def _application(self, kept: dict[str, Any], redirect_uri: str) -> Mapping[str, str]:
+        """The OAuth application through which people sign in; GitLab tells its secret only once."""
+        if "application" not in kept:
+            made = self.seeder.application("Toolforge Preview", redirect_uri)
+            kept["application"] = {"id": made.id, "secret": made.secret}
+            _keep(self._state / "stack.json", kept)
+        application: Mapping[str, str] = kept["application"]
+        return application
 
     def _add_accounts(self, tools: Mapping[str, Mapping[str, str]]) -> None:
         with self.parts.store.read() as tx:
@@ -315,17 +329,13 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """Ports and the Redis password: chosen once, so that addresses survive a restart."""
+    """Ports, secrets and what GitLab knows us by: chosen once, so that they survive a restart."""
     if not path.exists():
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(
-            json.dumps(
-                {"ports": dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))}
-                | {"redis_password": secrets.token_hex(16), "secret_key": secrets.token_hex(32)}
-            )
+        _keep(
+            path,
+            {"ports": dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))}
+            | {"redis_password": secrets.token_hex(16), "secret_key": secrets.token_hex(32)},
         )
-        fresh.replace(path)
     kept: dict[str, Any] = json.loads(path.read_text())
     deadline = time.monotonic() + _LINGER_SECONDS
     for name, port in kept["ports"].items():
@@ -337,6 +347,13 @@ def _kept(path: Path) -> dict[str, Any]:
                 )
             time.sleep(0.1)
     return kept
+
+
+def _keep(path: Path, kept: Mapping[str, Any]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(kept))
+    fresh.replace(path)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,8 +7,8 @@ import time
 import click
 
 from deploy.opened import connected_project, opened_parts, operator
-from orchestrator.errors import BadInput
 from orchestrator.report import instant
+from orchestrator.switches import reason
 
 
 @click.group()
@@ -42,7 +42,7 @@ def switch_pause(path: str | None, why: str) -> None:
     """Plan nothing of a project. Without --project the emergency stop: nothing is done to any account."""
     parts = opened_parts()
     project_id = None if path is None else connected_project(parts, path).id
-    parts.lifecycle.pause(operator(), _sentence(why), time.time(), project_id=project_id)
+    parts.lifecycle.pause(operator(), reason(why), time.time(), project_id=project_id)
     click.echo(f"{path or 'Everything'} is paused.")
 
 
@@ -50,7 +50,7 @@ def switch_pause(path: str | None, why: str) -> None:
 @_WHY
 def switch_freeze(why: str) -> None:
     """Build nothing new; what runs goes on, and previews that are up are left alone."""
-    opened_parts().lifecycle.freeze(operator(), _sentence(why), time.time())
+    opened_parts().lifecycle.freeze(operator(), reason(why), time.time())
     click.echo("Builds are frozen.")
 
 
@@ -62,9 +62,3 @@ def switch_resume(path: str | None) -> None:
     project_id = None if path is None else connected_project(parts, path).id
     parts.lifecycle.resume(operator(), time.time(), project_id=project_id)
     click.echo(f"{path or 'Everything'} goes on.")
-
-
-def _sentence(why: str) -> str:
-    if not why.strip():
-        raise BadInput("Say why: those who wait are told.")
-    return " ".join(why.split())[:200]

@@ -134,11 +134,17 @@ class Change(Journal):
             return str(error), present.is_open
         return "approved, or to be built again", True
 
-    def approve_or_redeploy(self, present: Preview, *, trigger: str = preview.COMMAND) -> None:
+    def approve_or_redeploy(
+        self, present: Preview, *, trigger: str = preview.COMMAND, sha: str | None = None
+    ) -> None:
         """Approve the head commit if it waits for that, or for quiet; else build it (again).
 
-        What is only checked just now gets a deployment that stays up.
+        With `sha` only where that is the head. What is only checked just now gets a deployment that stays up.
         """
+        if sha is not None and sha != present.head_sha:
+            raise BadInput(
+                f"Commit {sha[:12]} is not the head: {present.head_sha[:12]} was pushed. Look at that one."
+            )
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         project = self._tx.project(present.project_id)
@@ -268,6 +274,10 @@ class Change(Journal):
             self.stop(self._tx.preview(preview_id), why)
         self._tx.disconnect(project.id, self._now)
         self._event("project", project.id, "connected", "", why=why, preview_id=None)
+
+    def note_new_secrets(self, project: Project) -> None:
+        """The project's webhook has got new secrets."""
+        self._event("project", project.id, "", "", why="its webhook has new secrets", preview_id=None)
 
     # --- from operators -------------------------------------------------------------------------------
 

@@ -28,8 +28,10 @@ from orchestrator.endpoints import OnCall, counted, nobody
 from orchestrator.errors import PreviewError, TryLater
 from orchestrator.merge_request import MergeRequest
 
-#: GitLab's number for the Developer role.
-DEVELOPER = 30
+#: GitLab's numbers for roles (its documentation, "Group and project members API").
+REPORTER, DEVELOPER, MAINTAINER = 20, 30, 40
+#: People wait for a page that depends on what they may do.
+_RIGHTS_SECONDS = 5.0
 _PAGE = 100
 
 
@@ -174,12 +176,16 @@ class GitLab:
         return sorted(str(item.get("path_with_namespace")) for item in listed)
 
     def access_level(self, project_id: int, user_id: int) -> int:
-        """The user's access level in the project, inherited rights included; 0 for none."""
+        """The user's access level in the project, inherited rights included; 0 for none.
+
+        Whose account is blocked stays a member, and has none either.
+        """
+        path = f"/projects/{project_id}/members/all/{user_id}"
         try:
-            member = self._mapping("GET", f"/projects/{project_id}/members/all/{user_id}")
+            member = self._mapping("GET", path, timeout=_RIGHTS_SECONDS)
         except Missing:
             return 0
-        return _number(member, "access_level")
+        return _number(member, "access_level") if member.get("state", "active") == "active" else 0
 
     def own_name(self) -> str:
         """The user name that the token belongs to."""

@@ -139,14 +139,18 @@ class Lifecycle:
         with self._store.write_alone() as tx:
             tx.compare_by(at)
 
-    def approve_or_redeploy(self, preview_id: int, who: str, now: float) -> list[Due]:
+    def approve_or_redeploy(
+        self, preview_id: int, who: str, now: float, *, sha: str | None = None, rebuild: bool = False
+    ) -> list[Due]:
         """Somebody with the right to says `/preview`: approve the head commit, or build it again.
 
-        Raises :class:`BadInput` when the merge request is closed or a verdict on the commit is on its way.
+        Raises :class:`BadInput` when the merge request is closed, a verdict on the commit is on its way, or
+        the head is not `sha`, which whoever asks has looked at. With `rebuild` no image that is there does.
         """
+        trigger = preview.REBUILD if rebuild else preview.COMMAND
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=who)
-            change.approve_or_redeploy(tx.preview(preview_id))
+            change.approve_or_redeploy(tx.preview(preview_id), trigger=trigger, sha=sha)
             return change.finish()
 
     def stop(self, preview_id: int, who: str, why: str, now: float) -> list[Due]:
@@ -197,6 +201,11 @@ class Lifecycle:
         with self._operating(who, now) as (tx, change):
             change.disconnect(tx.project(project_id))
             return change.finish()
+
+    def note_new_secrets(self, project_id: int, who: str, now: float) -> None:
+        """Write down who gave the webhook of a project new secrets."""
+        with self._operating(who, now) as (tx, change):
+            change.note_new_secrets(tx.project(project_id))
 
     # --- what operators do to accounts ----------------------------------------------------------------
 

@@ -36,6 +36,17 @@ class Drafts(StrEnum):
     WAIT = "wait"
 
 
+#: The lists of the rules, with what an entry of each is.
+LISTS: Mapping[str, str] = {
+    "labels": "A label of which it needs one.",
+    "no_labels": "A label with which it gets none.",
+    "targets": "Pattern of target branches, such as main or release-*.",
+    "paths": "Pattern of paths of which one has to be changed, such as src/*.",
+    "ignored_paths": "Pattern of paths that do not matter, such as docs/* or *.md.",
+    "bots": "User name of a bot.",
+}
+
+
 @dataclass(frozen=True)
 class Rules:
     """A project's own; as they are when nobody has decided anything."""
@@ -65,7 +76,7 @@ class Rules:
 
 def check(rules: Rules) -> None:
     """Raise :class:`BadInput` when a list is too long, or an entry of it empty or too long."""
-    for name in ("labels", "no_labels", "targets", "paths", "ignored_paths", "bots"):
+    for name in LISTS:
         entries: Sequence[str] = getattr(rules, name)
         if len(entries) > _MOST_ENTRIES:
             raise BadInput(f"{name}: {len(entries)} entries are too many; {_MOST_ENTRIES} will do.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -72,7 +72,22 @@ class Settings(BaseSettings):
         None,
         min_length=32,
         description="At least 32 random characters, the same for all processes, from which keys are derived; "
-        "with it GitLab signs its deliveries. Changed, every project needs `project rotate-secret`.",
+        "with it GitLab signs its deliveries. Changed, every project needs `project rotate-secret`, and "
+        "everybody signs in anew.",
+    )
+    gitlab_application_id: str = Field(
+        "",
+        pattern=r"^[\x21-\x7e]*$",
+        description="Id of the OAuth application at GitLab through which people sign in; empty: nobody does, "
+        "and the pages can only be read. See sign-in.md.",
+    )
+    gitlab_application_secret: SecretStr | None = Field(
+        None, validate_default=True, description="The secret of that application."
+    )
+    operators: str = Field(
+        "",
+        validate_default=True,
+        description="GitLab user names of those who may do everything on the pages, with commas between.",
     )
     gitlab_ca_file: Path | None = Field(
         None, description="Certificate authorities for GitLab; unset: the system's."
@@ -259,6 +274,26 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("gitlab_application_secret")
+    @classmethod
+    def _goes_with_the_id(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        is_given = value is not None and value.get_secret_value() != ""
+        has_id = bool(info.data.get("gitlab_application_id"))
+        if has_id and not is_given:
+            raise ValueError("expected the secret of the application that gitlab_application_id names")
+        if is_given and not has_id:
+            raise ValueError("there is a secret, but no gitlab_application_id")
+        if has_id and info.data.get("secret_key", "wrong") is None:
+            raise ValueError("signing in needs the setting secret_key, too, from which sessions are signed")
+        return value if is_given else None
+
+    @field_validator("operators")
+    @classmethod
+    def _can_sign_in(cls, value: str, info: ValidationInfo) -> str:
+        if value.strip() and info.data.get("gitlab_application_id", "wrong") == "":
+            raise ValueError("nobody can sign in without gitlab_application_id, operators neither")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _is_database(cls, value: str) -> str:
@@ -302,6 +337,11 @@ class Settings(BaseSettings):
     def user_agent(self) -> str:
         """The service's name and a contact."""
         return f"toolforge-preview/{__version__} ({self.contact})"
+
+    @property
+    def operator_names(self) -> frozenset[str]:
+        """The operators' names in lower case: GitLab lets no two names differ in case alone."""
+        return frozenset(name.strip().lower() for name in self.operators.split(",") if name.strip())
 
     def bounds(self) -> Bounds:
         """What a repository's own file may ask for."""

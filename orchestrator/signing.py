@@ -1,4 +1,4 @@
-"""Whether GitLab sent a delivery: by its secret token, or its signature (Standard Webhooks). Pure.
+"""Whether GitLab sent a delivery: by its secret token, or its signature (Standard Webhooks); keys. Pure.
 
 The key of a project's signatures is derived from the installation's own secret, so that no database holds it.
 The newest secret and key of a project always count, older ones while a change is under way.
@@ -39,6 +39,11 @@ def signing_key(secret_key: str, gitlab_id: int, generation: int) -> bytes:
 def signing_token(key: bytes) -> str:
     """The key in the form in which GitLab takes it."""
     return f"whsec_{base64.b64encode(key).decode()}"
+
+
+def session_key(secret_key: str, gitlab_url: str) -> bytes:
+    """The key that signs the sessions of people; they are people of one GitLab."""
+    return hmac.digest(secret_key.encode(), f"web-session:{gitlab_url}".encode(), "sha256")
 
 
 @dataclass(frozen=True)

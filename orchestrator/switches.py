@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.errors import BadInput
+
+_LONGEST_REASON = 200
+
 
 class Stop(StrEnum):
     """How much is stopped."""
@@ -76,3 +80,10 @@ class Switches:
         if self.frozen is not None:
             return f"builds are frozen ({self.frozen.why})"
         return next((f"its project is paused ({s.why})" for s in self.of(project_id)), "")
+
+
+def reason(why: str) -> str:
+    """Why something is stopped, as one line; raises :class:`BadInput` when nothing is said."""
+    if not why.strip():
+        raise BadInput("Say why: those who wait are told.")
+    return " ".join(why.split())[:_LONGEST_REASON]

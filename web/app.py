@@ -13,7 +13,25 @@ from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
 from orchestrator.logs import install as install_logs
 from orchestrator.settings import load_settings
-from web import api, audit, badge, doors, errors, health, live, logs, metrics, pages, webhook, words
+from web import (
+    actions,
+    api,
+    audit,
+    badge,
+    doors,
+    errors,
+    health,
+    live,
+    logs,
+    metrics,
+    operations,
+    pages,
+    people,
+    project_settings,
+    sign_in,
+    webhook,
+    words,
+)
 from web.parts import install
 
 log = logging.getLogger(__name__)
@@ -32,9 +50,24 @@ def create_app(parts: Parts | None = None) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = parts.settings.body_limit_bytes
     install(app, parts)
-    for part in (doors, words, live, badge):
+    for part in (people, doors, words, live, badge, sign_in):
         part.install(app)
-    for part in (errors, health, metrics, webhook, badge, live, api, audit, logs, pages):
+    for part in (
+        errors,
+        health,
+        metrics,
+        webhook,
+        badge,
+        sign_in,
+        live,
+        api,
+        audit,
+        logs,
+        actions,
+        operations,
+        project_settings,
+        pages,
+    ):
         app.register_blueprint(part.blueprint)
     _catch_up(parts)
     return app

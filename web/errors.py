@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 from flask import Blueprint, Response, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from orchestrator.errors import BadInput, PreviewError, TryLater
-from web.doors import NotPublic
+from web.doors import ForeignForm, KeptOut
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("errors", __name__)
@@ -38,12 +39,22 @@ def not_found(_: HTTPException) -> Answer:
     return render_template("not_found.html"), 404
 
 
-@blueprint.app_errorhandler(NotPublic)
-def not_public(error: NotPublic) -> Answer:
-    """The setting keeps readers out."""
+@blueprint.app_errorhandler(KeptOut)
+def kept_out(error: KeptOut) -> Answer:
+    """Who asks may not do this; who has not signed in is offered to."""
     if wants_problem():
         return problem(403, "Forbidden", str(error))
-    return render_template("forbidden.html"), 403
+    return render_template("forbidden.html", need=error.need), 403
+
+
+@blueprint.app_errorhandler(ForeignForm)
+@blueprint.app_errorhandler(CSRFError)
+def foreign_form(_: Exception) -> Answer:
+    """A form that is not believed to be one of ours."""
+    detail = str(ForeignForm())
+    if wants_problem():
+        return problem(400, "Bad request", detail)
+    return render_template("bad_request.html", detail=f"{detail} Load the page again and try once more."), 400
 
 
 @blueprint.app_errorhandler(BadInput)

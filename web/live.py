@@ -30,6 +30,8 @@ _LOOK_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 #: A stream ends by itself; the browser opens another. So no thread is lost to a reader who has vanished.
 LONGEST_SECONDS = 600.0
+#: Where not everybody may watch, so that with the next one it is asked again who may.
+GUARDED_SECONDS = 30.0
 
 Wanted = Callable[[Change], bool]
 
@@ -166,8 +168,9 @@ def stream(events: Callable[[], Iterator[str]]) -> Response:
     can_bear = bool(request.environ.get("wsgi.multithread"))
     if request.method != "GET" or not can_bear or not room.take():
         return Response(status=204)
+    is_public = parts_of(current_app).settings.public_pages
     response = Response(
-        _bounded(events()),
+        _bounded(events(), LONGEST_SECONDS if is_public else GUARDED_SECONDS),
         mimetype="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -175,8 +178,8 @@ def stream(events: Callable[[], Iterator[str]]) -> Response:
     return response
 
 
-def _bounded(events: Iterator[str]) -> Iterator[str]:
-    deadline = time.monotonic() + LONGEST_SECONDS
+def _bounded(events: Iterator[str], longest_seconds: float) -> Iterator[str]:
+    deadline = time.monotonic() + longest_seconds
     yield "retry: 2000\n\n"
     for one in events:
         yield one

@@ -6,8 +6,11 @@ import time
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
 
+from orchestrator.errors import TryLater
+from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
 from orchestrator.stages import stages
+from web import actions, people
 from web.parts import parts_of
 
 blueprint = Blueprint("pages", __name__)
@@ -21,6 +24,10 @@ def _now() -> float:
     return time.time() // _TICK_SECONDS * _TICK_SECONDS
 
 
+def _is_public() -> bool:
+    return parts_of(current_app).settings.public_pages
+
+
 def _pages() -> Pages:
     return parts_of(current_app).pages
 
@@ -31,7 +38,13 @@ def overview() -> str:
     pool = _pages().pool(time.time())
     now = _now()
     return render_template(
-        "overview.html", pool=pool, now=now, begin=now - PICTURE_SECONDS, live=url_for("live.live")
+        "overview.html",
+        pool=pool,
+        paths={project.id: project.path for project in pool.projects},
+        now=now,
+        begin=now - PICTURE_SECONDS,
+        live=url_for("live.live"),
+        acts=people.is_operator(),
     )
 
 
@@ -42,7 +55,18 @@ def project(project: str) -> str:
     if page is None:
         abort(404)
     badge = f"{parts_of(current_app).settings.public_url}{url_for('badge.of_project', project=project)}"
-    return render_template("project.html", page=page, badge=badge, live=url_for("live.live"))
+    try:
+        may_set = people.is_operator() or people.has_level(MAINTAINER, page.project)
+    except TryLater:
+        may_set = False
+    return render_template(
+        "project.html",
+        page=page,
+        badge=badge,
+        public=_is_public(),
+        may_set=may_set,
+        live=url_for("live.live"),
+    )
 
 
 @blueprint.get("/<path:project>/-/<int:iid>")
@@ -51,9 +75,18 @@ def preview(project: str, iid: int) -> str:
     view = parts_of(current_app).views.preview(project, iid)
     if view is None:
         abort(404)
+    try:
+        offer, is_known = (actions.offer(view) if actions.may_act(view) else None), True
+    except TryLater:
+        # The page is there all the same, but for its buttons.
+        offer, is_known = None, False
     return render_template(
         "preview.html",
         view=view,
+        offer=offer,
+        rights_unknown=not is_known,
+        acts=offer is not None,
+        public=_is_public(),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
@@ -68,5 +101,9 @@ def account(name: str) -> str:
     if page is None:
         abort(404)
     return render_template(
-        "account.html", page=page, now=now, live=url_for("live.live", account=page.place.account.id)
+        "account.html",
+        page=page,
+        now=now,
+        live=url_for("live.live", account=page.place.account.id),
+        acts=people.is_operator(),
     )

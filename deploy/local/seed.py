@@ -47,6 +47,14 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Application:
+    """An OAuth application, through which people sign in somewhere."""
+
+    id: str
+    secret: str
+
+
+@dataclass(frozen=True)
 class Project:
     """A project of the group, with where to see and to clone it."""
 
@@ -71,7 +79,8 @@ class MergeRequest:
 class Seeder:
     """A group on a running GitLab with its people: a developer, a reporter, and the service (Maintainer).
 
-    `service.token` is what the product uses. Use as a context manager, or `close()`.
+    `service.token` is what the product uses; `operator` is in no project and no group. Use as a context
+    manager, or `close()`.
     """
 
     def __init__(self, url: str, root_token: str, *, group: str = "tools") -> None:
@@ -84,6 +93,7 @@ class Seeder:
         self.developer = self._person("dana", "Dana Developer", DEVELOPER)
         self.reporter = self._person("rene", "Rene Reporter", REPORTER)
         self.service = self._person("preview-service", "Toolforge Preview", MAINTAINER)
+        self.operator = self._person("olga", "Olga Operator", None)
 
     def __enter__(self) -> Seeder:
         return self
@@ -116,16 +126,23 @@ class Seeder:
         existing: dict[str, Any] = found.json()
         return existing
 
-    def _person(self, username: str, name: str, level: int) -> Person:
-        """A user of the group with a fresh token."""
+    def application(self, name: str, redirect_uri: str) -> Application:
+        """A new application that may learn who somebody is, and nothing else."""
+        made = self.api(
+            "POST", "/applications", name=name, redirect_uri=redirect_uri, scopes="openid", confidential=True
+        )
+        return Application(made["application_id"], made["secret"])
+
+    def _person(self, username: str, name: str, level: int | None) -> Person:
+        """A user of the group, or with None of none, with a fresh token."""
         found = self.api("GET", f"/users?username={username}")
         email = f"{username}@tools.example"
         user = found[0] if found else self.api("POST", "/users", username=username, name=name, email=email)
-        members = self.api("GET", f"/groups/{self._made_group['id']}/members?per_page=100")
-        if not any(member["id"] == user["id"] for member in members):
-            self.api(
-                "POST", f"/groups/{self._made_group['id']}/members", user_id=user["id"], access_level=level
-            )
+        members = f"/groups/{self._made_group['id']}/members"
+        if level is not None:
+            known = self.api("GET", f"{members}?per_page=100")
+            if not any(member["id"] == user["id"] for member in known):
+                self.api("POST", members, user_id=user["id"], access_level=level)
         path = f"/users/{user['id']}/personal_access_tokens"
         token = self.api("POST", path, name="seeded", scopes=["api"])
         return Person(user["id"], username, token["token"])

@@ -160,6 +160,15 @@ def test_strangers_have_no_rights(scene: Scene, user_id: int) -> None:
     assert scene.gitlab.access_level(scene.project, user_id) == 0
 
 
+@pytest.mark.parametrize(("state", "level"), [("active", 30), ("blocked", 0), ("deactivated", 0)])
+def test_whose_account_is_blocked_has_no_rights_though_a_member(state: str, level: int) -> None:
+    with Scripted() as server:
+        server.answer = Answer({"id": 5, "state": state, "access_level": 30})
+        client = GitLab(server.url, "token", user_agent="tests")
+        assert client.access_level(1, 5) == level
+        client.close()
+
+
 # --- statuses -----------------------------------------------------------------------------------------
 
 

@@ -238,6 +238,26 @@ def test_stop_and_preview_are_carried_out_as_commands(world: World) -> None:
     assert world.states() == ["stopped", "queued"]
 
 
+def test_what_somebody_has_looked_at_is_built_and_not_what_was_pushed_meanwhile(world: World) -> None:
+    world.sees(fork=True)
+    world.sees(sha=B, fork=True)
+    waiting = world.deployment()
+    for looked_at in (A, "", "b"):
+        with pytest.raises(BadInput, match="not the head"):
+            world.lifecycle.approve_or_redeploy(world.preview().id, "carol", world.now, sha=looked_at)
+    assert world.deployment() == waiting
+    world.lifecycle.approve_or_redeploy(world.preview().id, "carol", world.now, sha=B)
+    assert world.deployment().step is Step.READ_FILE
+
+
+@pytest.mark.parametrize(("rebuild", "trigger"), [(False, "command"), (True, "rebuild")])
+def test_a_rebuild_is_marked_as_one(world: World, rebuild: bool, trigger: str) -> None:
+    world.sees()
+    world.goes_live()
+    world.lifecycle.approve_or_redeploy(world.preview().id, "carol", world.now, sha=A, rebuild=rebuild)
+    assert (world.deployment().trigger, world.deployment().actor) == (trigger, "carol")
+
+
 def test_a_closed_merge_request_cannot_be_redeployed(world: World) -> None:
     world.sees()
     world.sees(state="closed")

@@ -192,6 +192,40 @@ def test_the_policy_is_what_was_set() -> None:
     assert (policy.live_seconds, policy.patience.check_seconds, policy.clean_poll_seconds) == (5, 7, 0.25)
 
 
+SIGN_IN = {"gitlab_application_id": "id", "gitlab_application_secret": "gloas", "secret_key": "k" * 32}
+
+
+def test_sign_in_is_set_up_by_an_application_its_secret_and_a_key() -> None:
+    settings = load_settings(**SIGN_IN, operators=" Olga, nemo ,")
+    assert settings.operator_names == {"olga", "nemo"}
+    assert load_settings().operator_names == set()
+    assert load_settings(gitlab_application_secret="").gitlab_application_secret is None
+    assert "gloas" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        ("gitlab_application_id", "GITLAB_APPLICATION_SECRET"),
+        ("gitlab_application_secret", "GITLAB_APPLICATION_SECRET"),
+        ("secret_key", "GITLAB_APPLICATION_SECRET"),
+    ],
+)
+def test_half_of_a_sign_in_is_refused_with_what_is_missing(missing: str, name: str) -> None:
+    words = refusal(**{key: value for key, value in SIGN_IN.items() if key != missing})
+    assert f"{PREFIX}{name}" in words
+    assert missing in words or "secret of the application" in words
+    assert "gloas" not in words
+
+
+def test_operators_who_could_not_sign_in_are_refused() -> None:
+    assert f"{PREFIX}OPERATORS" in refusal(operators="olga")
+
+
+def test_a_key_that_is_wrong_is_told_once() -> None:
+    assert refusal(**SIGN_IN | {"secret_key": "short"}).count("Setting") == 1
+
+
 def test_names_of_bots_have_commas_between_them(environment: Environment) -> None:
     environment(BOTS="pywikibot, renovate-bot,")
     assert load_settings().policy().bots == {"pywikibot", "renovate-bot"}

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.records import Project
-from orchestrator.signing import TOLERANCE_SECONDS, digest, refusal, signing_key, signing_token, trusted
+from orchestrator.signing import (
+    TOLERANCE_SECONDS,
+    digest,
+    refusal,
+    session_key,
+    signing_key,
+    signing_token,
+    trusted,
+)
 
 NOW = 1_790_000_000.0
 INSTALLATION = "a secret of the installation, 32 or more"
@@ -41,6 +49,13 @@ def signed(generation: int = 3, *, at: float = NOW, body: bytes = BODY, key: str
 
 def refused(project: Project, headers: dict[str, str], body: bytes = BODY) -> str | None:
     return refusal(trusted(project, INSTALLATION, NOW), headers, body, NOW)
+
+
+def test_sessions_have_a_key_of_their_own_for_each_gitlab() -> None:
+    keys = {session_key(INSTALLATION, "https://gitlab.example"), session_key(INSTALLATION, "https://other")}
+    assert len(keys) == 2
+    assert session_key("other" * 8, "https://gitlab.example") not in keys
+    assert not keys & {signing_key(INSTALLATION, 77, 1)}
 
 
 def test_the_newest_token_counts_where_gitlab_does_not_sign() -> None:

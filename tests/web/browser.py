@@ -34,8 +34,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, base: str, **options: Any) -> Iterator[Page]:
-    """A page of its own, with cookies and zone of its own; what it logs as an error fails the block."""
+def opened(browser: Browser, base: str, *others: str, **options: Any) -> Iterator[Page]:
+    """A page of its own, with cookies and zone of its own; what it logs as an error fails the block.
+
+    So does a request to anybody but `base` and the `others`.
+    """
     context = browser.new_context(base_url=base, timezone_id="Europe/Berlin", locale="en-GB", **options)
     page = context.new_page()
     wrong: list[str] = []
@@ -43,7 +46,9 @@ def opened(browser: Browser, base: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
         "request",
-        lambda request: None if request.url.startswith((base, "data:")) else wrong.append(request.url),
+        lambda request: (
+            None if request.url.startswith((base, *others, "data:")) else wrong.append(request.url)
+        ),
     )
     try:
         yield page

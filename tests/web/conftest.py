@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.gitlab import LocalGitLab
+from deploy.local.seed import Seeder
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.conftest import free_port
+from tests.web.house import House
 from tests.web.scene import WebScene
 
 
@@ -29,16 +32,16 @@ Serve = Callable[..., WebScene]
 
 
 @contextmanager
-def _serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
+def serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def start(**settings: object) -> WebScene:
+        def start(*, port: int = 0, **settings: object) -> WebScene:
             path = folder / "test.db"
             shutil.copy(empty_database, path)
             given = {"gitlab_token": "none", "redis_url": f"redis://127.0.0.1:{free_port()}/0"} | settings
             parts = Parts(load_settings(database_url=f"sqlite:///{path}", **given))
             stack.callback(parts.close)
-            return stack.enter_context(WebScene(parts))
+            return stack.enter_context(WebScene(parts, port=port))
 
         yield start
 
@@ -46,13 +49,13 @@ def _serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
 @pytest.fixture
 def serve(empty_database: Path, tmp_path: Path) -> Iterator[Serve]:
     """Start a web process; settings as keywords. Redis is away unless `redis_url` says otherwise."""
-    with _serving(empty_database, tmp_path) as start:
+    with serving(empty_database, tmp_path) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
 def shared_web(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebScene]:
-    with _serving(empty_database, tmp_path_factory.mktemp("shared")) as start:
+    with serving(empty_database, tmp_path_factory.mktemp("shared")) as start:
         yield start()
 
 
@@ -61,3 +64,46 @@ def web(shared_web: WebScene) -> WebScene:
     """A web process with one connected project and nothing else in its database; Redis is away."""
     shared_web.forget()
     return shared_web
+
+
+@pytest.fixture(scope="session")
+def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGitLab]:
+    """A local GitLab for people to sign in with."""
+    with LocalGitLab(state_dir=tmp_path_factory.mktemp("gitlab")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def seeder(gitlab: LocalGitLab) -> Iterator[Seeder]:
+    with Seeder(gitlab.url, gitlab.root_token, group="group") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def shared_house(
+    gitlab: LocalGitLab,
+    seeder: Seeder,
+    empty_database: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[House]:
+    with serving(empty_database, tmp_path_factory.mktemp("house")) as start:
+        yield House(gitlab, seeder, start)
+
+
+@pytest.fixture
+def house(shared_house: House) -> House:
+    """A web process with sign-in, whose pages are public, and one live preview; Redis is away."""
+    shared_house.begins_anew()
+    return shared_house
+
+
+@pytest.fixture(scope="session")
+def closed_house(
+    gitlab: LocalGitLab,
+    seeder: Seeder,
+    empty_database: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[House]:
+    """The same, where the pages are not public."""
+    with serving(empty_database, tmp_path_factory.mktemp("closed")) as start:
+        yield House(gitlab, seeder, start, public_pages=False)

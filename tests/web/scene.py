@@ -66,12 +66,12 @@ def comment_event(
 class WebScene(Background):
     """A web process behind a real HTTP server, with one connected project; a context manager."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, port: int = 0) -> None:
         self.parts = parts
         self._keys = itertools.count(1)
         self.project_id = self._connect()
         self.app = create_app(parts)
-        server = make_server("127.0.0.1", 0, self.app, threaded=True)
+        server = make_server("127.0.0.1", port, self.app, threaded=True)
         super().__init__(server)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
 

@@ -78,7 +78,17 @@ def test_a_healthy_set_up_is_told_as_such(stack: Stack) -> None:
         "jobs of dev-2": "0 of 16 pods, 0 of 16 continuous jobs",
     }
     subjects = [finding["subject"] for finding in findings]
-    outside = ["settings", "database", "redis", "gitlab", "reports", "builds-api", "jobs-api", "envvars-api"]
+    outside = [
+        "settings",
+        "database",
+        "redis",
+        "gitlab",
+        "sign-in",
+        "reports",
+        "builds-api",
+        "jobs-api",
+        "envvars-api",
+    ]
     each = ("certificate of", "account", "image store of", "jobs of")
     assert subjects == [*outside, *(f"{what} {tool}" for tool in ("dev-1", "dev-2") for what in each)]
 
@@ -91,6 +101,8 @@ def test_a_healthy_set_up_is_told_as_such(stack: Stack) -> None:
         ({"redis_url": "redis://127.0.0.1:1/0"}, "redis", "redis_url"),
         ({"database_url": "sqlite:////nowhere/at/all.db"}, "database", "database_url"),
         ({"toolforge_url": "https://127.0.0.1:1"}, "toolforge", "toolforge_url"),
+        ({"gitlab_application_secret": "gloas-wrong"}, "sign-in", "gitlab_application_secret"),
+        ({"public_url": "http://previews.example.org"}, "sign-in", "https"),
     ],
 )
 def test_each_part_that_is_wrong_is_named_with_its_remedy(

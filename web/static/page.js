@@ -25,6 +25,11 @@ function partsOf(root) {
   return [...root.querySelectorAll("[data-fresh][id]")];
 }
 
+/* What something to press is known by, before and after it was made anew. */
+function keyOf(element) {
+  return element.getAttribute("href") ?? element.getAttribute("formaction") ?? (element.id || element.textContent);
+}
+
 async function refresh() {
   let answer;
   try {
@@ -38,11 +43,13 @@ async function refresh() {
     const shown = document.getElementById(fresh.id);
     if (!shown || parts.get(fresh.id) === fresh.innerHTML) continue;
     parts.set(fresh.id, fresh.innerHTML);
-    const focused = shown.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const focused = shown.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+    const chosen = new Map([...shown.querySelectorAll("select[id]")].map((one) => [one.id, one.value]));
     const opened = new Set([...shown.querySelectorAll("details[open][id]")].map((one) => one.id));
     shown.replaceChildren(...fresh.childNodes);
     for (const one of shown.querySelectorAll("details[id]")) if (opened.has(one.id)) one.open = true;
-    if (focused) [...shown.querySelectorAll("a[href]")].find((a) => a.getAttribute("href") === focused)?.focus();
+    for (const one of shown.querySelectorAll("select[id]")) if (chosen.has(one.id)) one.value = chosen.get(one.id);
+    if (focused) [...shown.querySelectorAll("a, button, select, summary")].find((one) => keyOf(one) === focused)?.focus();
     tellTimes(shown);
   }
 }

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from deploy.local.gitlab.model import User
-from deploy.local.gitlab.templates import csrf_cookie, csrf_holds, page
+from deploy.local.gitlab.templates import OPEN_POLICY, csrf_cookie, csrf_holds, page
 
 if TYPE_CHECKING:
     from deploy.local.gitlab.lab import Lab
@@ -55,7 +55,8 @@ class SignIn:
 
     async def _show(self, request: web.Request) -> web.Response:
         users = [user for user in self._lab.store.users if not user.bot]
-        return page(request, "sign_in.html", users=users, action=request.rel_url)
+        # Whom the program in question knows already is sent on to it at once, by the answer to this form.
+        return page(request, "sign_in.html", users=users, action=request.rel_url, policy=OPEN_POLICY)
 
     async def _choose(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -21,7 +21,8 @@ from deploy.local.gitlab.emoji import EMOJI
 
 COOKIE = "local_gitlab_csrf"
 _FOLDER = Path(__file__).parent / "html"
-#: For a form that leads to another site in the end (signing in); the usual one keeps forms at home.
+#: For a form that leads to another site in the end (signing in), as GitLab's own policy lets all forms do
+#: (`lib/gitlab/content_security_policy/config_loader.rb`); the usual one keeps forms at home.
 OPEN_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 POLICY = OPEN_POLICY + "; form-action 'self'"
 _ENVIRONMENT = jinja2.Environment(

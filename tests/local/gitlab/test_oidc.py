@@ -176,6 +176,17 @@ def test_signing_in_leads_nowhere_else(flow: Flow, elsewhere: str) -> None:
     assert flow.press(page, user="dana").headers["Location"] == "/"
 
 
+def test_who_has_agreed_is_sent_on_by_the_sign_in_form_itself(flow: Flow) -> None:
+    """To another site: a browser asks the policy of the page with the form whether it may."""
+    flow.redeem(flow.sign_in()["code"])
+    flow.browser.cookies.clear()
+    to_sign_in = flow.browser.get("/oauth/authorize", params=flow.query()).headers["Location"]
+    page = flow.browser.get(to_sign_in)
+    assert "form-action" not in page.headers["Content-Security-Policy"]
+    to_consent = flow.press(page, user="dana").headers["Location"]
+    assert "code" in flow.back(flow.browser.get(to_consent))
+
+
 def test_a_code_is_used_once(flow: Flow) -> None:
     code = flow.sign_in()["code"]
     assert flow.redeem(code).status_code == 200
