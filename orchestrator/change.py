@@ -282,7 +282,7 @@ class Change(Journal):
         if isinstance(outcome, out.BuildSucceeded):
             applied = self._measure(current, applied, outcome)
         after = self.put_deployment(current, applied, claim=claim, why=_why(outcome))
-        self._keep_log(current, outcome)
+        self._keep_log(current, after, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)
         if isinstance(outcome, out.AccountUnusable):
@@ -362,11 +362,17 @@ class Change(Journal):
         if delivery_id is not None:
             self._dues.append(Due(Kind.DELIVERY, delivery_id, at))
 
-    def _keep_log(self, current: Deployment, outcome: out.Outcome) -> None:
-        if isinstance(outcome, out.BuildSucceeded | out.StageFailed) and outcome.log is not None:
+    def _keep_log(self, current: Deployment, after: Deployment, outcome: out.Outcome) -> None:
+        match outcome:
+            case out.BuildSucceeded(log=log) | out.StageFailed(log=log):
+                pass
+            case out.JobNotReady(log=log) | out.ChecksDone(log=log) if after.failure is not None:
+                pass
+            case _:
+                return
+        if log is not None:
             kind = "build" if current.state is State.BUILDING else "job"
-            text, is_truncated = outcome.log.text, outcome.log.is_truncated
-            self._tx.put_log(current.id, kind, text, is_truncated=is_truncated, now=self._now)
+            self._tx.put_log(current.id, kind, log.text, is_truncated=log.is_truncated, now=self._now)
             self._tx.forget_logs(current.preview_id, keep=self._policy.logs_per_preview)
 
     def _adapt(self, outcome: out.Outcome) -> None:

@@ -6,8 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A line from which a cause is known; foreign text, escaped where it is shown."""
+
+    #: In the log as it is kept, from 1; 0: it stands in none.
+    line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,16 @@ class Failure:
     remedy: str
     #: The last meaningful lines of the log; foreign text, escaped where it is shown.
     excerpt: str = ""
+    #: The cause's stable name, as in docs/diagnosis.md; empty: it is not known.
+    cause: str = ""
+    #: ``certain`` or ``likely``; empty where there is no cause, or nothing to be unsure of.
+    confidence: str = ""
+    #: The lines that show it, in the order of the log.
+    evidence: tuple[Evidence, ...] = ()
+    #: Which log they stand in: ``build`` or ``job``.
+    log: str = ""
+    #: What the lines name, such as ``version``; foreign text.
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview`.") -> Failure:
@@ -155,10 +174,14 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class JobNotReady:
-    """The job does not serve yet; `reason` in jobs-api's words. Its process may not even have been begun."""
+    """The job does not serve yet; `reason` in jobs-api's words. Its process may not even have been begun.
+
+    `failure` is what it fails for if its time is over, `log` the log in which that shows.
+    """
 
     reason: str
-    excerpt: str = ""
+    failure: Failure | None = None
+    log: KeptLog | None = None
     has_begun: bool = True
 
 
@@ -174,10 +197,19 @@ class JobVanished:
 
 @dataclass(frozen=True)
 class ChecksDone:
-    """All smoke checks were tried once."""
+    """All smoke checks were tried once.
+
+    `failure` is what it fails for if that was the last try, `log` the log in which that shows.
+    """
 
     results: tuple[CheckResult, ...]
-    excerpt: str = ""
+    failure: Failure | None = None
+    log: KeptLog | None = None
+
+    @property
+    def answers(self) -> str:
+        """What was wrong, in a sentence; empty when nothing was."""
+        return "; ".join(f"{one.name}: {one.message}" for one in self.results if not one.passed)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 from orchestrator import outcome as out
+from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
 from orchestrator.outcome import Failure, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
@@ -210,7 +211,8 @@ def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deploym
         return _fail(
             deployment, toolforge_failed(f"Toolforge did not start the job: {outcome.reason}"), scene
         )
-    return _fail(deployment, _job_was_not_ready(scene.patience, outcome.reason, outcome.excerpt), scene)
+    failure = outcome.failure or explain_unready("", outcome.reason, seconds=scene.patience.start_seconds)
+    return _fail(deployment, failure, scene)
 
 
 @_apply.register
@@ -248,13 +250,7 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
     is_given_up = any(result.is_last for result in bad)
     if not is_given_up and not _is_over(deployment, scene, scene.patience.check_seconds):
         return _later(checked, scene)
-    failure = Failure(
-        stage="check",
-        summary="; ".join(f"{result.name}: {result.message}" for result in bad),
-        remedy="Run the same commit on a machine of yours and open the path of the check; the log says more.",
-        excerpt=outcome.excerpt,
-    )
-    return _fail(checked, failure, scene)
+    return _fail(checked, outcome.failure or explain_check("", outcome.answers), scene)
 
 
 @_apply.register
@@ -330,13 +326,5 @@ def _build_took_too_long(patience: Patience) -> Failure:
         stage="build",
         summary=f"the build took longer than {_minutes(patience.build_seconds)} and was cancelled",
         remedy="Look for a step that waits or downloads without end, then build it again with `/preview`.",
-    )
-
-
-def _job_was_not_ready(patience: Patience, reason: str, excerpt: str) -> Failure:
-    return Failure(
-        stage="start",
-        summary=f"the job was not ready within {round(patience.start_seconds)} seconds: {reason}",
-        remedy="The web process has to listen on 0.0.0.0, on the port in $PORT, soon after its start.",
-        excerpt=excerpt,
+        cause="build-timed-out",
     )

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Failure, Refusal
+from orchestrator.outcome import CheckResult, Evidence, Failure, Refusal
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -58,10 +58,15 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values = _deployment(row)
     values["state"] = State(values["state"])
     values["step"] = Step(values["step"])
-    values["failure"] = Failure(**values["failure"]) if values["failure"] else None
+    values["failure"] = _failure(values["failure"]) if values["failure"] else None
     values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None
     values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
     return Deployment(**values)
+
+
+def _failure(kept: Mapping[str, Any]) -> Failure:
+    lines = tuple(Evidence(**line) for line in kept.get("evidence", ()))
+    return Failure(**{**kept, "evidence": lines})
 
 
 def delivery_from(row: Row[Any]) -> Delivery:

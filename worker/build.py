@@ -59,6 +59,7 @@ def start(site: Site) -> Outcome:
                 stage="build",
                 summary=f"Toolforge would not start the build: {error}",
                 remedy="Builds need a repository that anybody can clone; check that the project is public.",
+                cause="git-not-readable" if "Failed to resolve ref" in str(error) else "",
             )
         )
     if resolved != deployment.sha:

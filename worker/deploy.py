@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from orchestrator import outcome as out
 from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
-from orchestrator.diagnosis import excerpt, explain_crash
-from orchestrator.markdown import plain
-from orchestrator.outcome import Failure, Outcome, toolforge_failed
+from orchestrator.diagnosis import explain_crash, explain_unready
+from orchestrator.outcome import Failure, KeptLog, Outcome, toolforge_failed
 from orchestrator.pool import Account
 from orchestrator.preview import State
 from orchestrator.repoconfig import FILE_NAME, RepoConfig, restored
@@ -126,8 +125,20 @@ def _watch(site: Site, name: str) -> Outcome:
     if job.is_ready:
         return out.JobReady()
     is_late = site.now - site.deployment.step_since > site.settings.start_seconds
-    last_words = excerpt(plain("\n".join(_log(site, name)))) if is_late else ""
-    return out.JobNotReady(job.reason, last_words, has_begun=not job.reason.startswith(_NOT_BEGUN))
+    has_begun = not job.reason.startswith(_NOT_BEGUN)
+    return _late(site, job) if is_late and has_begun else out.JobNotReady(job.reason, has_begun=has_begun)
+
+
+def _late(site: Site, job: Job) -> Outcome:
+    log = job_log(site, job.name)
+    failure = explain_unready(
+        log.text,
+        job.reason,
+        health=site.config.health,
+        port=site.settings.job_port,
+        seconds=site.settings.start_seconds,
+    )
+    return out.JobNotReady(job.reason, failure, log)
 
 
 def _crashed(site: Site, job: Job) -> Outcome:
@@ -135,9 +146,8 @@ def _crashed(site: Site, job: Job) -> Outcome:
     if not lines and site.now - site.deployment.step_since < _LOG_LAG_SECONDS:
         return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
     log = kept(lines, site.settings.log_limit_bytes)
-    return out.StageFailed(
-        explain_crash(log.text, job.exit_code, site.config.command or site.settings.job_command), log
-    )
+    command = site.config.command or site.settings.job_command
+    return out.StageFailed(explain_crash(log.text, job.exit_code, command, job.reason), log)
 
 
 def _log(site: Site, name: str) -> list[str]:
@@ -148,9 +158,9 @@ def _log(site: Site, name: str) -> list[str]:
         return []
 
 
-def job_excerpt(site: Site) -> str:
-    """The last lines of the published job's log that say something."""
-    return excerpt(plain("\n".join(_log(site, PUBLISHED_JOB))))
+def job_log(site: Site, name: str = PUBLISHED_JOB) -> KeptLog:
+    """The end of a job's log; empty when it cannot be had."""
+    return kept(_log(site, name), site.settings.log_limit_bytes)
 
 
 def roll_back(site: Site) -> Outcome:

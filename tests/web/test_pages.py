@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import outcome as out
+from orchestrator.diagnosis import explain_check
 from orchestrator.merge_request import MergeRequest
 from orchestrator.outcome import CheckResult, Failure, KeptLog
 from tests.orchestrator.scene import A, World
@@ -124,7 +125,8 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
     world.sees()
     world.steps(out.BuildStarted("b"), out.BuildSucceeded("i"), out.JobStarted(), out.JobReady())
     world.later(1000)
-    world.step(out.ChecksDone((CheckResult("GET /", False, "500 in 3 ms"),), "Traceback"))
+    answers = (CheckResult("GET /", False, "500 in 3 ms"),)
+    world.step(out.ChecksDone(answers, explain_check("Traceback", "GET /: 500 in 3 ms")))
     text = words_in(web.get(PAGE).text)
     for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
         assert wanted in text

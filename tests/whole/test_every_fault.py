@@ -164,7 +164,7 @@ ROWS = (
         fault("build_fails"),
         ends=State.FAILED,
         stage="build",
-        words="the dependencies could not be installed",
+        words="the Python dependencies could not be installed",
     ),
     Row(
         "a store that is full in the middle of a build",

@@ -92,8 +92,8 @@ def test_a_good_preview_survives_a_bad_push(
 @pytest.mark.parametrize(
     ("sample", "stage", "words"),
     [
-        ("python-pin", "build", "does not know the Python version"),
-        ("crash", "start", "exited right after its start"),
+        ("python-pin", "build", "does not have Python 3.14"),
+        ("crash", "start", "the envvar EDITATHON_PLACES is not set"),
         ("no-web", "start", "'web' was not found"),
         ("check-fails", "check", "expected below 500"),
     ],

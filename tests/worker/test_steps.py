@@ -166,7 +166,7 @@ def test_an_image_of_the_same_files_is_run_instead_of_built_again(account: Accou
 def test_a_build_that_fails_brings_cause_and_log(account: AccountClient) -> None:
     outcome = ended(account, started(account, BROKEN))
     assert isinstance(outcome, out.StageFailed)
-    assert outcome.failure.summary == "the dependencies could not be installed"
+    assert outcome.failure.summary == "the Python dependencies could not be installed"
     assert "the last words" in outcome.failure.excerpt
     assert outcome.log is not None
     assert "the last words" in outcome.log.text
@@ -278,9 +278,9 @@ def test_a_job_that_is_late_is_told_with_its_log_only_when_its_time_is_over(acco
     deploy.publish(a_site(account, deployment))
     early = deploy.watch_job(a_site(account, deployment))
     assert isinstance(early, out.JobNotReady)
-    assert early.excerpt == ""
-    late = until(lambda: (o := deploy.watch_job(a_site(account, deployment, now=1e6))) and o.excerpt and o)
-    assert late.excerpt == "still loading"
+    assert early.failure is None
+    late = until(lambda: (o := deploy.watch_job(a_site(account, deployment, now=1e6))) and o.failure and o)
+    assert late.failure.excerpt == late.log.text == "still loading"
 
 
 def test_the_good_image_is_put_back(workshop: Workshop, account: AccountClient) -> None:
