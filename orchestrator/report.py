@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from orchestrator.diagnosis.engine import Confidence
 from orchestrator.markdown import code, fence, one_line
+from orchestrator.outcome import Evidence, Failure
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Preview
 
@@ -245,7 +247,7 @@ def note(subject: Subject) -> str:
     newest = subject.deployments[0]
     parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
     if newest.failure:
-        parts += _failure(newest)
+        parts += _failure(subject, newest)
     if newest.checks:
         parts.append(_checks(newest))
     stages = _stages(newest)
@@ -352,13 +354,27 @@ def instant(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _failure(newest: Deployment) -> list[str]:
+def _failure(subject: Subject, newest: Deployment) -> list[str]:
     failure = newest.failure
     assert failure is not None
-    parts = [f"**What happened:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    what = "What probably happened" if failure.confidence == Confidence.LIKELY else "What happened"
+    parts = [f"**{what}:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    shown = [_line(subject, newest, failure, line) for line in failure.evidence if line.text.strip()]
+    if shown:
+        parts.append("**Where it shows:**\n\n" + "\n".join(shown))
     if failure.excerpt.strip():
-        parts.append(f"The last lines that say something:\n\n{fence(failure.excerpt)}")
+        last = "The last lines that say something"
+        words = fence(failure.excerpt)
+        parts.append(_folded(last, words) if shown else f"{last}:\n\n{words}")
     return parts
+
+
+def _line(subject: Subject, newest: Deployment, failure: Failure, line: Evidence) -> str:
+    """A line that shows the cause, with a link to its place in the log; Toolforge's own words have none."""
+    if not line.line:
+        return f"- Toolforge: {code(line.text)}"
+    address = f"{subject.page_url}/{newest.id}/{failure.log}?line={line.line}#L{line.line}"
+    return f"- [{failure.log} log, line {line.line}]({address}): {code(line.text)}"
 
 
 _MARKS = {True: "\u2705", False: "\u274c"}

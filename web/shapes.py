@@ -115,13 +115,25 @@ class CheckOut(BaseModel):
     message: Words
 
 
+class EvidenceOut(BaseModel):
+    """A line from which a cause is known."""
+
+    line: int = Field(description="In the log as it is kept, from 1; 0: Toolforge's own words.")
+    text: Words
+
+
 class FailureOut(BaseModel):
     """Why a deployment did not get to live."""
 
     stage: str
     summary: Words
-    remedy: Words
+    remedy: Words = Field(description="Markdown.")
     excerpt: Words
+    cause: str = Field(description="One of docs/diagnosis.md; empty where none is known.")
+    confidence: str = Field(description="`certain`, `likely`, or empty.")
+    evidence: list[EvidenceOut]
+    log: str = Field(description="In which log the lines are: `build`, `job`, or empty.")
+    facts: dict[str, Words] = Field(description="What the lines name, such as a version.")
 
 
 class StageOut(BaseModel):

@@ -13,10 +13,8 @@ from orchestrator.diagnosis.python import INSTALL as PYTHON_INSTALL
 
 #: Any of these says that the installation of packages was given up.
 _GAVE_UP = rf"(?:{PYTHON_INSTALL}|{NODE_INSTALL}|\s*! Error installing your applications?'s dependencies)"
-_HOW = (
-    "Name it in `project.toml`, as `install` under `[com.heroku.buildpacks.deb-packages]`. Often a version of "
-    "the package that comes compiled does without."
-)
+_WHERE = "in `project.toml`, as `install` under `[com.heroku.buildpacks.deb-packages]`"
+_WHEEL = "Often another version of it comes compiled and does without."
 
 #: A C header's path and the Debian package that brings it.
 HEADERS = (
@@ -231,7 +229,7 @@ BUILD = (
     Cause(
         "system-package-missing",
         "a package is built from its source and needs the system package {package}",
-        f"It is in {{package}} of Ubuntu. {_HOW}",
+        f"Name {{package}} {_WHERE}. {_WHEEL}",
         (*_headers(), *_words()),
         "gcc, setuptools, and the packages' own builds",
         details=(r"\s*ERROR: Failed (?:building wheel for|to build) ",),
@@ -239,7 +237,7 @@ BUILD = (
     Cause(
         "system-header-missing",
         "a package is built from its source and needs the C header {missing}",
-        f"Find the Ubuntu package that has {{missing}} at https://packages.ubuntu.com. {_HOW}",
+        f"Find the Ubuntu package that has {{missing}} at https://packages.ubuntu.com, and name it {_WHERE}. {_WHEEL}",
         (
             Sign(
                 r".*fatal error: (?P<missing>[\w./+-]+): No such file or directory",
@@ -256,14 +254,14 @@ START = (
     Cause(
         "system-library-missing",
         "the tool needs the shared library {missing}, which the image does not have",
-        f"It is in {{package}} of Ubuntu. {_HOW}",
+        f"Name {{package}}, which brings it, {_WHERE}.",
         tuple(_libraries()),
         "CPython, glibc, cffi",
     ),
     Cause(
         "system-library-unknown",
         "the tool needs the shared library {missing}, which the image does not have",
-        f"Find the Ubuntu package that has {{missing}} at https://packages.ubuntu.com. {_HOW}",
+        f"Find the Ubuntu package that has {{missing}} at https://packages.ubuntu.com, and name it {_WHERE}.",
         (
             Sign(
                 r".*Error: (?P<missing>lib[\w.+-]+\.so[\w.]*): cannot open shared object file",

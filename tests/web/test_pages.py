@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import outcome as out
-from orchestrator.diagnosis import explain_check
+from orchestrator.diagnosis import explain_build, explain_check
 from orchestrator.merge_request import MergeRequest
 from orchestrator.outcome import CheckResult, Failure, KeptLog
 from tests.orchestrator.scene import A, World
@@ -130,6 +130,18 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
     text = words_in(web.get(PAGE).text)
     for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
         assert wanted in text
+
+
+def test_the_lines_that_show_a_cause_lead_to_their_places_in_the_log(web: WebScene, world: World) -> None:
+    world.sees()
+    log = "one\n\x1b[31m[Error: The runtime.txt file isn't supported]\x1b[0m\nthree"
+    world.steps(out.BuildStarted("b"), out.StageFailed(explain_build(log, "Tasks failed"), KeptLog(log)))
+    page = web.get(PAGE).text
+    address = f"{PAGE}/{world.deployment().id}/build?line=2"
+    assert f'href="{address}#L2"' in page
+    assert "Delete <code>runtime.txt</code> and name" in page
+    assert 'id="L2"' in web.get(address).text
+    assert "runtime.txt file isn" in web.get(address).text.partition('id="L2"')[2].partition("</li>")[0]
 
 
 def test_a_kept_log_is_plain_text_without_colours(web: WebScene, world: World) -> None:
