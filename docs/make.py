@@ -55,8 +55,8 @@ def causes() -> str:
         "",
         "Made from the catalogue in `orchestrator/diagnosis/`, where each cause has the signs by which it is",
         "known and an example of each. *Likely* is said where a log says something from which it follows in",
-        "most cases; *elsewhere*, where it is no fault of the commit. Words in italics stand for what the",
-        "log names. `tests/orchestrator/logs/` has a log for most of them.",
+        "most cases; *elsewhere*, where it is no fault of the commit: it is built once more by itself. Words",
+        "in italics stand for what the log names. `tests/orchestrator/logs/` has a log for most of them.",
     ]
     for title, family in (("The build", diagnosis.BUILD_CAUSES), ("The start and the checks", _START)):
         lines += ["", f"## {title}", "", "| cause | what happened | what to do |", "|---|---|---|"]

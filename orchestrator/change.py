@@ -281,7 +281,11 @@ class Change(Journal):
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
             applied = self._measure(current, applied, outcome)
-        after = self.put_deployment(current, applied, claim=claim, why=_why(outcome))
+        is_tried_again = applied.retry != current.retry
+        after = self.put_deployment(current, applied, claim=claim, why=_why(outcome), is_news=is_tried_again)
+        if applied.retry is not None and is_tried_again:
+            why = f"{applied.retry.why}; no fault of the commit, so it is built once more"
+            self.note(after, why, preview_id=after.preview_id)
         self._keep_log(current, after, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)
@@ -364,6 +368,9 @@ class Change(Journal):
 
     def _keep_log(self, current: Deployment, after: Deployment, outcome: out.Outcome) -> None:
         match outcome:
+            case out.StageFailed() if after.retry != current.retry:
+                # That of the next build is the one to be read.
+                return
             case out.BuildSucceeded(log=log) | out.StageFailed(log=log):
                 pass
             case out.JobNotReady(log=log) | out.ChecksDone(log=log) if after.failure is not None:

@@ -49,6 +49,15 @@ def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview
 
 
 @dataclass(frozen=True)
+class Retry:
+    """A build that failed through no fault of the commit, and after which it is built once more."""
+
+    build_id: str
+    #: Why it failed, in a sentence; foreign text in parts.
+    why: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a merge request does not apply, by the filters of its repository."""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Refusal
+from orchestrator.outcome import CheckResult, Failure, Refusal, Retry
 
 
 class State(StrEnum):
@@ -182,6 +182,8 @@ class Deployment:
     unsure_until: float | None = None
     attempts: int = 0
     failure: Failure | None = None
+    #: The build before this one, which Toolforge failed; None: there was none.
+    retry: Retry | None = None
     checks: tuple[CheckResult, ...] = ()
     #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
     config: Mapping[str, Any] | None = None

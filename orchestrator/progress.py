@@ -13,7 +13,7 @@ from functools import singledispatch
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import Failure, toolforge_failed
+from orchestrator.outcome import Failure, Retry, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
 
 
@@ -88,6 +88,8 @@ def apply(deployment: Deployment, outcome: out.Outcome, scene: Scene) -> Deploym
     return _apply(outcome, deployment, scene)
 
 
+#: After a build that Toolforge failed, it has so long to recover.
+_RETRY_SECONDS = 15.0
 #: More failures in a row than this are an outage.
 _OUTAGE_ATTEMPTS = 4
 #: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
@@ -187,7 +189,13 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deployment:
-    return _fail(deployment, outcome.failure, scene)
+    failure = outcome.failure
+    if deployment.step is not Step.WATCH_BUILD or failure.stage != "toolforge" or deployment.build_id is None:
+        return _fail(deployment, failure, scene)
+    if deployment.retry is not None:
+        return _fail(deployment, replace(failure, remedy=f"{failure.remedy} It was tried twice."), scene)
+    again = replace(deployment, build_id=None, retry=Retry(deployment.build_id, failure.summary), attempts=0)
+    return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now + _RETRY_SECONDS)
 
 
 @_apply.register

@@ -317,6 +317,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.QUEUED:
             return f"waits for a dev tool account{_place_in_queue(subject)}."
+        case State.BUILDING if newest.retry:
+            return (
+                "Toolforge's build service is building it once more, since the first build failed through no "
+                f"fault of the commit: {code(newest.retry.why)}."
+            )
         case State.BUILDING:
             return "Toolforge's build service is building it."
         case State.STARTING:

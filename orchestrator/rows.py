@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Evidence, Failure, Refusal
+from orchestrator.outcome import CheckResult, Evidence, Failure, Refusal, Retry
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -59,6 +59,7 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values["state"] = State(values["state"])
     values["step"] = Step(values["step"])
     values["failure"] = _failure(values["failure"]) if values["failure"] else None
+    values["retry"] = Retry(**values["retry"]) if values["retry"] else None
     values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None
     values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
     return Deployment(**values)

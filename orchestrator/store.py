@@ -430,6 +430,7 @@ class Tx(Stock):
         """
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
+        values["retry"] = asdict(after.retry) if after.retry else None
         values["refusal"] = asdict(after.refusal) if after.refusal else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
@@ -802,6 +803,6 @@ class Tx(Stock):
             raise Conflict(f"{kind} {row_id} was changed by somebody else in the meantime")
 
 
-_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "refusal", "checks", "entered"}
+_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "retry", "refusal", "checks", "entered"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

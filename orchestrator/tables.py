@@ -169,6 +169,8 @@ deployment = Table(
     Column("had_candidate", Boolean, nullable=False),
     Column("unsure_until", Double),
     Column("failure", JSON),
+    # The build that Toolforge failed, after which it was built once more; null: there was none.
+    Column("retry", JSON(none_as_null=True)),
     Column("checks", JSON, nullable=False),
     # What its repository file asks for; null: it has not been read.
     Column("config", JSON(none_as_null=True)),

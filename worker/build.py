@@ -27,7 +27,12 @@ _LINES = 200_000
 def start(site: Site) -> Outcome:
     """Adopt the build with our image name, or start it; the resolved commit must be the wanted one."""
     deployment = site.deployment
-    mine = [build for build in site.account.builds() if build.image_name == deployment.image_name]
+    over = deployment.retry.build_id if deployment.retry else None
+    mine = [
+        build
+        for build in site.account.builds()
+        if build.image_name == deployment.image_name and build.id != over
+    ]
     adopted = next((build for build in mine if build.resolved_ref == deployment.sha), None)
     if adopted is not None:
         return out.BuildStarted(adopted.id)

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator import outcome as out
 from orchestrator.belongings import PUBLISHED_JOB
+from orchestrator.outcome import Retry
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, BuildStatus, Busy, TooManyBuilds
@@ -73,6 +74,15 @@ def test_a_build_that_was_started_before_is_found_and_not_started_again(account:
     deployment = started(account, ENDLESS)
     assert build.start(a_site(account, deployment)) == out.BuildStarted(str(deployment.build_id))
     assert len(account.builds()) == 1
+
+
+def test_a_build_that_toolforge_failed_is_not_taken_for_the_next_one(account: AccountClient) -> None:
+    first = started(account)
+    retried = replace(first, build_id=None, retry=Retry(str(first.build_id), "the image store was away"))
+    again = build.start(a_site(account, retried))
+    assert isinstance(again, out.BuildStarted)
+    assert again.build_id != first.build_id
+    assert build.start(a_site(account, retried)) == replace(again, tree="")
 
 
 def test_a_build_whose_answer_was_lost_is_found_and_not_started_again(
