@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from orchestrator import outcome as out
-from orchestrator.diagnosis import explain_build
-from orchestrator.outcome import Failure, KeptLog, Outcome
+from orchestrator.diagnosis import explain_build, explain_refusal
+from orchestrator.outcome import KeptLog, Outcome
 from orchestrator.preview import REBUILD
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
 from worker.step import Site, kept
@@ -59,14 +59,7 @@ def start(site: Site) -> Outcome:
         if "Failed to resolve ref" in str(error) and deployment.attempts < _RESOLVE_TRIES:
             # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
             return out.NotNow(str(error), seconds=2.0)
-        return out.StageFailed(
-            Failure(
-                stage="build",
-                summary=f"Toolforge would not start the build: {error}",
-                remedy="Builds need a repository that anybody can clone; check that the project is public.",
-                cause="git-not-readable" if "Failed to resolve ref" in str(error) else "",
-            )
-        )
+        return out.StageFailed(explain_refusal(str(error)))
     if resolved != deployment.sha:
         return out.WrongCommit(build_id, resolved)
     return out.BuildStarted(build_id, tree)

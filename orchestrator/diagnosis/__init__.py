@@ -70,6 +70,7 @@ CAUSES = (
 def _catalogue(name: str) -> Catalogue:
     return Catalogue(
         {
+            "refusal": platform.REFUSED,
             "build": BUILD_CAUSES,
             "crash": START_CAUSES,
             "exit": start.EXITS,
@@ -95,12 +96,26 @@ def explain_build(log: str, message: str) -> Failure:
     )
 
 
+def explain_refusal(words: str) -> Failure:
+    """Why builds-api would not even start a build, from its `words`."""
+    finding = _catalogue("refusal").find(read("", [words]))
+    return Failure(
+        stage="build",
+        summary=f"Toolforge would not start the build: {plain(words)}",
+        remedy=finding.remedy
+        if finding
+        else "The words are Toolforge's own; ask the operators of the previews.",
+        cause=finding.cause.id if finding else "",
+        confidence=finding.cause.confidence if finding else "",
+    )
+
+
 def explain_crash(log: str, exit_code: int | None, command: str, reason: str = "") -> Failure:
     """Why a job's process exited, from its log, its exit code, and jobs-api's `reason`."""
     own_words = [reason] if exit_code is None else [reason, f"exit code {exit_code}"]
     lines = read(log, own_words)
     finding = (
-        _catalogue("crash").find(lines, {"command": command})
+        _with_its_place(_catalogue("crash").find(lines, {"command": command}), lines)
         or _traced(CRASHED, lines)
         or _catalogue("exit").find(lines, {"command": command})
     )
@@ -166,7 +181,20 @@ def explain_check(log: str, answers: str) -> Failure:
 
 def _traced(cause: Cause, lines: Sequence[Line]) -> Finding | None:
     trace = traces.last(lines)
-    return Finding(cause, trace.values, tuple(evidence(line) for line in trace.lines)) if trace else None
+    return Finding(cause, trace.values, evidence(trace.lines)) if trace else None
+
+
+def _with_its_place(finding: Finding | None, lines: Sequence[Line]) -> Finding | None:
+    """The finding with the line of the tool's own code, where a trace leads from there to what was found."""
+    trace = traces.last(lines) if finding else None
+    if finding is None or trace is None:
+        return finding
+    found = {line.line for line in finding.evidence}
+    numbers = {line.number for line in trace.lines}
+    if not found & numbers:
+        return finding
+    shown = [line for line in lines if line.number in found | numbers and (line.number or line.place)]
+    return replace(finding, evidence=evidence(shown))
 
 
 def _failure(stage: str, log_kind: str, finding: Finding, log: str) -> Failure:

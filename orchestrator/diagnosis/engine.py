@@ -189,8 +189,8 @@ def _finding(
             values = {**known, **sign.values, **_values(sign.pattern, lines[there[-1]].text)}
             for _, more in details:
                 values = {**more, **values}
-            shown = sorted({*there[-_MOST_EVIDENCE:], *(at for at, _ in details)})[:_MOST_EVIDENCE]
-            return Finding(cause, values, tuple(evidence(lines[at]) for at in shown))
+            shown = [lines[at] for at in sorted({*there, *(at for at, _ in details)})]
+            return Finding(cause, values, evidence(shown))
     return None
 
 
@@ -223,6 +223,9 @@ def _values(pattern: str, text: str) -> Mapping[str, str]:
     return {name: value for name, value in cut.items() if value}
 
 
-def evidence(line: Line) -> Evidence:
-    """A line to be shown."""
-    return Evidence(line.number, line.text.strip()[:_LONGEST_EVIDENCE])
+def evidence(lines: Iterable[Line]) -> tuple[Evidence, ...]:
+    """Lines to be shown, the last ones; of those that say the same the last."""
+    by_text = {line.text.strip()[:_LONGEST_EVIDENCE]: line.number for line in lines}
+    shown = [Evidence(number, text) for text, number in by_text.items()]
+    # Toolforge's own words come after the log.
+    return tuple(sorted(shown, key=lambda one: (one.line == 0, one.line)))[-_MOST_EVIDENCE:]

@@ -15,6 +15,11 @@ GIT = (
         "Builds have no credentials: the project has to be public, and its submodules, too.",
         (
             Sign(
+                r".*Failed to resolve ref",
+                "Failed to resolve ref refs/merge-requests/1/head, maybe the repository URL is not public?",
+                places=(TOOLFORGE,),
+            ),
+            Sign(
                 r"\s*fatal: could not read Username for",
                 "fatal: could not read Username for 'https://gitlab.wikimedia.org': No such device or address",
                 places=_CLONE,
@@ -140,6 +145,9 @@ BUILDPACK = (
         "Toolforge builds-api",
     ),
 )
+
+#: For what builds-api does not even start a build.
+REFUSED = tuple(cause for cause in (*GIT, *BUILDPACK) if cause.id in {"git-not-readable", "builder-gone"})
 
 STORE = (
     Cause(

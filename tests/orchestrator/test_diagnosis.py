@@ -20,6 +20,7 @@ from orchestrator.diagnosis import (
     explain_build,
     explain_check,
     explain_crash,
+    explain_refusal,
     explain_unready,
 )
 from orchestrator.diagnosis.engine import Cause, read
@@ -28,7 +29,7 @@ from orchestrator.outcome import Failure
 LOGS = Path(__file__).parent / "logs"
 STAMP = "2026-01-01T00:00:00.123456789Z"
 PORT = 8000
-STAGES = {"build": "build", "crash": "start", "unready": "start", "check": "check"}
+STAGES = {"build": "build", "refusal": "build", "crash": "start", "unready": "start", "check": "check"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Sample:
             case "crash":
                 reason = self.head.get("reason", "restarted (1)")
                 return explain_crash(self.log, int(self.head["exit-code"]), "web", reason)
+            case "refusal":
+                return explain_refusal(self.head["message"])
             case "unready":
                 health = self.head.get("health")
                 return explain_unready(self.log, self.head["reason"], health=health, port=PORT, seconds=300)
@@ -80,7 +83,9 @@ def test_a_log_has_its_cause(sample: Sample) -> None:
     assert failure.cause == sample.head["cause"].replace("none", "")
     assert sample.head.get("says", "") in failure.summary
     assert failure.stage == sample.head.get("stage", STAGES[sample.head["of"]])
-    assert any(sample.head.get("shows", "") in line.text for line in failure.evidence) or not failure.cause
+    # What is refused is told in Toolforge's words as a whole.
+    if failure.cause and sample.head["of"] != "refusal":
+        assert any(sample.head.get("shows", "") in line.text for line in failure.evidence)
     assert failure.summary
     assert failure.remedy
     assert sample.head["source"]
@@ -99,7 +104,6 @@ def test_every_cause_is_shown_by_a_log() -> None:
 
 #: Their signs have an example each; of these alone there is no whole log.
 NOT_SEEN = {
-    "builder-gone",
     "dotnet-dependency-conflict",
     "dotnet-hash-mismatch",
     "dotnet-lock-outdated",
@@ -154,6 +158,34 @@ def test_what_is_given_up_for_counts_however_long_the_output_before_it_is() -> N
     assert explain_build(f"{sign}\n{noise}\n{end}", "").cause == "python-dependency-not-found"
     assert explain_build(f"{sign}\n{noise}", "").cause == ""
     assert explain_build(f"[Error: The runtime.txt file isn't supported]\n{noise}", "").cause == ""
+
+
+def test_what_builds_api_refuses_is_told_in_its_words_with_a_remedy() -> None:
+    words = (
+        "Failed to resolve ref refs/heads/x, maybe the repository URL is not public? Error: exit status 128"
+    )
+    failure = explain_refusal(words)
+    assert failure.cause == "git-not-readable"
+    assert words in failure.summary
+    assert "public" in failure.remedy
+    assert explain_refusal("Deprecated version are not supported anymore (22)").cause == "builder-gone"
+    assert explain_refusal("Not valid environment variables passed").cause == ""
+
+
+def test_a_sign_that_comes_again_and_again_is_shown_once_with_the_tools_own_line() -> None:
+    trace = [
+        "Traceback (most recent call last):",
+        '  File "/workspace/app.py", line 2, in <module>',
+        "    os.environ['API_KEY']",
+        '  File "<frozen os>", line 685, in __getitem__',
+        "KeyError: 'API_KEY'",
+    ]
+    failure = explain_crash("\n".join(trace * 3), 1, "web")
+    assert [(line.line, line.text) for line in failure.evidence] == [
+        (12, 'File "/workspace/app.py", line 2, in <module>'),
+        (14, 'File "<frozen os>", line 685, in __getitem__'),
+        (15, "KeyError: 'API_KEY'"),
+    ]
 
 
 def test_values_in_a_remedy_are_code() -> None:
