@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orchestrator import outcome as out
 from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB
-from orchestrator.diagnosis import explain_crash, explain_unready
+from orchestrator.diagnosis import NOT_FOUND_CODE, explain_crash, explain_unready
 from orchestrator.outcome import Failure, KeptLog, Outcome, toolforge_failed
 from orchestrator.pool import Account
 from orchestrator.preview import State
@@ -147,7 +147,9 @@ def _crashed(site: Site, job: Job) -> Outcome:
         return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
     log = kept(lines, site.settings.log_limit_bytes)
     command = site.config.command or site.settings.job_command
-    return out.StageFailed(explain_crash(log.text, job.exit_code, command, job.reason), log)
+    commits = site.procfile() if job.exit_code == NOT_FOUND_CODE else None
+    failure = explain_crash(log.text, job.exit_code, command, job.reason, commits_procfile=commits)
+    return out.StageFailed(failure, log)
 
 
 def _log(site: Site, name: str) -> list[str]:

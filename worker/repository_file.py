@@ -32,7 +32,9 @@ class Reading:
 
 def read(reading: Reading) -> Outcome:
     """What the file asks for. Raises :class:`GitLabError` when GitLab cannot tell."""
-    content = _content(reading)
+    project, preview, sha = reading.project, reading.preview, reading.deployment.sha
+    # One byte more than is taken, so that a longer file is noticed.
+    content = at_commit(reading.gitlab, project, preview, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
     if content is None:
         return out.FileRead({})
     try:
@@ -43,20 +45,21 @@ def read(reading: Reading) -> Outcome:
     return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
 
 
-def _content(reading: Reading) -> bytes | None:
-    """The file at the commit, from the project that it was pushed to; None when there is none.
+def at_commit(
+    gitlab: GitLab, project: Project, preview: Preview, path: str, sha: str, *, most_bytes: int
+) -> bytes | None:
+    """A file at a commit, from the project that it was pushed to; None when there is none.
 
-    The target project has the commits of its merge requests, too, whoever may read the other one.
+    The target project has the commits of its merge requests, too, whoever may read the other one. Raises
+    :class:`GitLabError` when GitLab cannot tell.
     """
-    target = reading.project.gitlab_id
+    target = project.gitlab_id
     source = None
-    if not reading.preview.is_from_project:
-        source = reading.gitlab.merge_request(target, reading.preview.iid).source_project_id
+    if not preview.is_from_project:
+        source = gitlab.merge_request(target, preview.iid).source_project_id
     for project_id in dict.fromkeys([source or target, target]):
         try:
-            sha = reading.deployment.sha
-            # One byte more than is taken, so that a longer file is noticed.
-            return reading.gitlab.file(project_id, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
+            return gitlab.file(project_id, path, sha, most_bytes=most_bytes)
         except Missing:
             continue
     return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
+from orchestrator.diagnosis import procfile
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError
@@ -221,6 +222,7 @@ class Runner:
                 guard=self._guard(claim, deployment),
                 head_now=lambda: self._head_now(place),
                 tree=lambda: self._tree(place, deployment),
+                procfile=lambda: self._procfile(place, deployment),
                 reusable=lambda tree: self._reusable(place, deployment, tree),
                 now=self._clock(),
                 is_takeover=claim.is_takeover,
@@ -245,6 +247,18 @@ class Runner:
             # All that is lost is the chance to build once instead of twice.
             log.info("deployment %s: its files are not known: %s", deployment.id, error)
             return ""
+
+    def _procfile(self, place: _Place, deployment: Deployment) -> str | None:
+        gitlab, sha, most = self._parts.gitlab, deployment.sha, procfile.MOST_BYTES
+        try:
+            content = repository_file.at_commit(
+                gitlab, place.project, place.preview, "Procfile", sha, most_bytes=most
+            )
+        except GitLabError as error:
+            # All that is lost is a part of a sentence.
+            log.info("deployment %s: its Procfile is not known: %s", deployment.id, error)
+            return None
+        return (content or b"").decode("utf-8", "replace")
 
     def _reusable(self, place: _Place, deployment: Deployment, tree: str) -> str | None:
         with self._parts.store.read() as tx:

@@ -43,6 +43,8 @@ class Site:
     head_now: Callable[[], str]
     #: Names the files of the deployment's commit, whatever its history; empty when GitLab cannot tell.
     tree: Callable[[], str]
+    #: The commit's Procfile, empty where it has none; None when GitLab cannot tell.
+    procfile: Callable[[], str | None]
     #: The image of a tree, or of the deployment's commit, that the account should still have.
     reusable: Callable[[str], str | None]
     now: float

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from orchestrator.diagnosis import compiled, node, php, platform, python, ruby, start, system, traces
+from orchestrator.diagnosis import (
+    compiled,
+    node,
+    php,
+    platform,
+    procfile,
+    python,
+    ruby,
+    start,
+    system,
+    traces,
+)
 from orchestrator.diagnosis.engine import Catalogue, Cause, Confidence, Finding, Line, evidence, read
 from orchestrator.markdown import plain
 from orchestrator.outcome import Failure, toolforge_failed
@@ -110,8 +121,19 @@ def explain_refusal(words: str) -> Failure:
     )
 
 
-def explain_crash(log: str, exit_code: int | None, command: str, reason: str = "") -> Failure:
-    """Why a job's process exited, from its log, its exit code, and jobs-api's `reason`."""
+#: Causes of which the commit's Procfile says more.
+_NOT_FOUND = frozenset({"start-no-web", "start-not-found"})
+#: By it a shell, and the launcher, say that they did not find a command.
+NOT_FOUND_CODE = 127
+
+
+def explain_crash(
+    log: str, exit_code: int | None, command: str, reason: str = "", *, commits_procfile: str | None = None
+) -> Failure:
+    """Why a job's process exited, from its log, its exit code, and jobs-api's `reason`.
+
+    `commits_procfile` is the commit's own, empty where it has none; None: it is not known.
+    """
     own_words = [reason] if exit_code is None else [reason, f"exit code {exit_code}"]
     lines = read(log, own_words)
     finding = (
@@ -122,7 +144,10 @@ def explain_crash(log: str, exit_code: int | None, command: str, reason: str = "
     code = "" if exit_code is None else f" (exit code {exit_code})"
     if finding is not None:
         failure = _failure("start", "job", finding, log)
-        return replace(failure, summary=f"{failure.summary}{code}")
+        why = ""
+        if commits_procfile is not None and failure.cause in _NOT_FOUND:
+            why = procfile.without(finding.values.get("command", command), commits_procfile)
+        return replace(failure, summary=f"{failure.summary}{code}{f': {why}' if why else ''}")
     return Failure(
         stage="start",
         summary=f"the web process exited right after its start{code}",

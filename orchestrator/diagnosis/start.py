@@ -21,7 +21,7 @@ def _words(pattern: str, example: str) -> Sign:
 COMMAND = (
     Cause(
         "start-no-web",
-        "the command '{command}' was not found: the image has no process of that name",
+        "the command '{command}' was not found",
         "Add a line `web: …` to the `Procfile` at the top of the repository, with the command that starts the "
         "tool; or name the command as `command` in `.toolforge-preview.yaml`.",
         (

@@ -188,6 +188,29 @@ def test_a_sign_that_comes_again_and_again_is_shown_once_with_the_tools_own_line
     ]
 
 
+@pytest.mark.parametrize(
+    ("procfile", "words"),
+    [
+        (
+            "clock: python app.py\nworker: celery\n",
+            "(exit code 127): its Procfile names clock, worker and no web",
+        ),
+        ("", "(exit code 127): the commit has no Procfile"),
+        ("# nothing\n", "(exit code 127): its Procfile is empty"),
+        ("web: gunicorn app:app\n", "(exit code 127)"),
+        (None, "(exit code 127)"),
+    ],
+)
+def test_a_command_that_is_not_found_is_looked_up_in_the_procfile(procfile: str | None, words: str) -> None:
+    failure = explain_crash("", 127, "web", commits_procfile=procfile)
+    assert failure.summary == f"the command 'web' was not found {words}"
+
+
+def test_the_procfile_says_nothing_about_another_cause() -> None:
+    log = "ModuleNotFoundError: No module named 'x'"
+    assert "Procfile" not in explain_crash(log, 1, "web", commits_procfile="").summary
+
+
 def test_values_in_a_remedy_are_code() -> None:
     log = "ImportError: libx`*_[a](b)@all.so.1: cannot open shared object file"
     assert explain_crash(log, 1, "web").cause == ""

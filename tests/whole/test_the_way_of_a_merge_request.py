@@ -94,7 +94,7 @@ def test_a_good_preview_survives_a_bad_push(
     [
         ("python-pin", "build", "does not have Python 3.14"),
         ("crash", "start", "the envvar EDITATHON_PLACES is not set"),
-        ("no-web", "start", "'web' was not found"),
+        ("no-web", "start", "'web' was not found (exit code 127): its Procfile names clock and no web"),
         ("check-fails", "check", "expected below 500"),
     ],
 )

@@ -128,6 +128,7 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "serving": None,
         "address_busy": False,
         "guard": lambda: None,
+        "procfile": lambda: None,
         "head_now": lambda: deployment.sha,
         "tree": lambda: "",
         "reusable": lambda tree: None,
