@@ -13,7 +13,7 @@ from deploy.arguments import CHECKS
 from deploy.opened import connected_project, opened_parts, operator
 from orchestrator.connect import connect_project
 from orchestrator.markdown import plain
-from orchestrator.rules import Drafts, Forks, Rules
+from orchestrator.rules import Drafts, Forks, RefusedVersions, Rules
 
 _LISTS = {
     "labels": ("--label", "A label of which it needs one."),
@@ -89,6 +89,11 @@ def _lists(command: Any) -> Any:
 @click.option(
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
 )
+@click.option(
+    "--refused-versions",
+    type=click.Choice([*RefusedVersions]),
+    help="Whether a version that the builder refused before is built all the same, or fails at once.",
+)
 @_lists
 @click.option("--clear", type=click.Choice([*_LISTS]), multiple=True, help="Empty a list.")
 def project_set(
@@ -114,6 +119,7 @@ def project_set(
 def _lines(rules: Rules) -> Iterator[str]:
     yield f"forks  {rules.forks}"
     yield f"drafts  {rules.drafts}"
+    yield f"refused-versions  {rules.refused_versions}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
     lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in _LISTS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from orchestrator import filters, history, planning, pool, preview, progress, quiet, rules
+from orchestrator import filters, foresight, history, planning, pool, preview, progress, quiet, rules
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
@@ -281,11 +281,17 @@ class Change(Journal):
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
             applied = self._measure(current, applied, outcome)
+        if isinstance(outcome, out.FileRead):
+            applied = foresight.forewarned(self._tx, current, applied, self._now)
+        foresight.learn(self._tx, current, outcome, self._now)
         is_tried_again = applied.retry != current.retry
-        after = self.put_deployment(current, applied, claim=claim, why=_why(outcome), is_news=is_tried_again)
+        why = _why(outcome)
+        if isinstance(outcome, out.FileRead) and applied.failure is not None:
+            why = applied.failure.summary
+        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_tried_again)
         if applied.retry is not None and is_tried_again:
-            why = f"{applied.retry.why}; no fault of the commit, so it is built once more"
-            self.note(after, why, preview_id=after.preview_id)
+            again = f"{applied.retry.why}; no fault of the commit, so it is built once more"
+            self.note(after, again, preview_id=after.preview_id)
         self._keep_log(current, after, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)

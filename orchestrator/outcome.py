@@ -49,6 +49,17 @@ def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A version that a repository asks for."""
+
+    #: ``Python``, ``Node.js`` and so on.
+    runtime: str
+    #: In the words of the file: ``3.14``, ``>=22``.
+    wanted: str
+    file: str
+
+
+@dataclass(frozen=True)
 class Retry:
     """A build that failed through no fault of the commit, and after which it is built once more."""
 
@@ -94,9 +105,13 @@ class KeptLog:
 
 @dataclass(frozen=True)
 class FileRead:
-    """The repository's own file was read, or is not there; `config` is what it asks for."""
+    """The repository's own file was read, or is not there; `config` is what it asks for.
+
+    `pins` are the versions that it asks for, of those languages of which the builder refused one.
+    """
 
     config: Mapping[str, Any]
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,10 +174,14 @@ class BuildSucceeded:
 
 @dataclass(frozen=True)
 class StageFailed:
-    """The build, the job or a check failed because of the commit."""
+    """The build, the job or a check failed because of the commit.
+
+    `refused` are the versions that it asks for, where the builder does not have one of them.
+    """
 
     failure: Failure
     log: KeptLog | None = None
+    refused: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -248,6 +248,11 @@ def note(subject: Subject) -> str:
     parts = [marker(subject.preview), f"### {_headline(newest)}", _lead(subject, newest)]
     if newest.failure:
         parts += _failure(subject, newest)
+    elif newest.warning and newest.is_pending:
+        parts.append(
+            f"**It will probably fail:** {code(newest.warning.summary)}. It is built all the same.\n\n"
+            f"**What to do:** {newest.warning.remedy}"
+        )
     if newest.checks:
         parts.append(_checks(newest))
     stages = _stages(newest)

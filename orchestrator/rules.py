@@ -36,6 +36,15 @@ class Drafts(StrEnum):
     WAIT = "wait"
 
 
+class RefusedVersions(StrEnum):
+    """What becomes of a commit that asks for a version which the builder is known not to have."""
+
+    #: Built all the same, with a warning.
+    BUILD = "build"
+    #: Failed at once.
+    FAIL = "fail"
+
+
 @dataclass(frozen=True)
 class Rules:
     """A project's own; as they are when nobody has decided anything."""
@@ -54,6 +63,7 @@ class Rules:
     bots: tuple[str, ...] = ()
     #: Whether bots' merge requests are only checked; None: as the installation says.
     check_only_bots: bool | None = None
+    refused_versions: RefusedVersions = RefusedVersions.BUILD
 
     @property
     def look_at_paths(self) -> bool:
@@ -80,6 +90,7 @@ def from_json(value: Mapping[str, Any] | None) -> Rules:
         given[name] = tuple(item) if isinstance(item, list) else item
     given["forks"] = Forks(given.get("forks", Forks.APPROVAL))
     given["drafts"] = Drafts(given.get("drafts", Drafts.BUILD))
+    given["refused_versions"] = RefusedVersions(given.get("refused_versions", RefusedVersions.BUILD))
     return Rules(**given)
 
 

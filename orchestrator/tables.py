@@ -174,6 +174,9 @@ deployment = Table(
     Column("checks", JSON, nullable=False),
     # What its repository file asks for; null: it has not been read.
     Column("config", JSON(none_as_null=True)),
+    # Versions that it asks for, and how its build is known to fail; null: not looked at, not known.
+    Column("pins", JSON(none_as_null=True)),
+    Column("warning", JSON(none_as_null=True)),
     # Why its filters leave it out, and by what; null: they do not.
     Column("refusal", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),
@@ -286,6 +289,21 @@ log = Table(
     Column("zlib", LargeBinary(2**24 - 1).with_variant(MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
     Column("is_truncated", Boolean, nullable=False),
     UniqueConstraint("deployment_id", "kind"),
+)
+
+# What became of the builds with a version of a language, or with what repositories asked for.
+runtime_seen = Table(
+    "runtime_seen",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("builder", String(32), nullable=False),
+    Column("runtime", String(16), nullable=False),
+    Column("wanted", String(64), nullable=False),
+    Column("cause", String(64), nullable=False),
+    # Null: never.
+    Column("refused_at", Double),
+    Column("seen_at", Double),
+    UniqueConstraint("builder", "runtime", "wanted"),
 )
 
 switch = Table(

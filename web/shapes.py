@@ -161,6 +161,7 @@ class DeploymentOut(BaseModel):
     check_only: bool
     stages: list[StageOut]
     failure: FailureOut | None
+    warning: FailureOut | None = Field(description="How its build is known to fail, told before it.")
     checks: list[CheckOut]
 
     @classmethod
@@ -171,7 +172,7 @@ class DeploymentOut(BaseModel):
             StageOut(state=stage.state, since=_at(stage.since), until=_time(stage.until))
             for stage in stages(one)
         ]
-        failure, checks = one.failure, one.checks
+        failure, warning, checks = one.failure, one.warning, one.checks
         return cls(
             id=one.id,
             project=tenant.of.project.path,
@@ -187,6 +188,7 @@ class DeploymentOut(BaseModel):
             check_only=one.check_only,
             stages=took,
             failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
+            warning=FailureOut.model_validate(warning, from_attributes=True) if warning else None,
             checks=[CheckOut.model_validate(check, from_attributes=True) for check in checks],
         )
 

@@ -10,6 +10,7 @@ from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build, explain_refusal
 from orchestrator.outcome import KeptLog, Outcome
 from orchestrator.preview import REBUILD
+from orchestrator.runtimes import REFUSALS
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
 from worker.step import Site, kept
 
@@ -110,7 +111,9 @@ def _succeeded(site: Site, build: Build, image: str) -> Outcome:
 
 def _failed(site: Site, build: Build) -> Outcome:
     log = _log(site, build)
-    return out.StageFailed(explain_build(log.text, build.message), log)
+    failure = explain_build(log.text, build.message)
+    runtime = REFUSALS.get(failure.cause)
+    return out.StageFailed(failure, log, site.pins(runtime) if runtime else ())
 
 
 def _log(site: Site, build: Build) -> KeptLog:

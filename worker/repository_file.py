@@ -8,12 +8,14 @@ from orchestrator import filters
 from orchestrator import outcome as out
 from orchestrator.gitlab import GitLab, Missing
 from orchestrator.located import MOST_BYTES
-from orchestrator.outcome import Failure, Outcome, Refusal
+from orchestrator.outcome import Failure, Outcome, Pin, Refusal
 from orchestrator.preview import ASKED_FOR, Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.repofile import WrongFile, parse
 from orchestrator.repovalues import Bounds
+from orchestrator.runtimes import MOST_BYTES as MOST_PIN_BYTES
+from orchestrator.runtimes import pins as found_pins
 
 #: With more changed files than this, filters of paths hold nothing back.
 _MOST_PATHS = 2000
@@ -28,6 +30,8 @@ class Reading:
     preview: Preview
     deployment: Deployment
     bounds: Bounds
+    #: Languages of which the builder has refused a version: only of these it is read which one is wanted.
+    runtimes: frozenset[str] = frozenset()
 
 
 def read(reading: Reading) -> Outcome:
@@ -36,13 +40,23 @@ def read(reading: Reading) -> Outcome:
     # One byte more than is taken, so that a longer file is noticed.
     content = at_commit(reading.gitlab, project, preview, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
     if content is None:
-        return out.FileRead({})
+        return out.FileRead({}, pins(reading))
     try:
         config = parse(content, reading.bounds)
     except WrongFile as error:
         return out.StageFailed(_is_wrong(error))
     refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
-    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
+    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored(), pins(reading))
+
+
+def pins(reading: Reading) -> tuple[Pin, ...]:
+    """The versions that the commit asks for. Raises :class:`GitLabError` when GitLab cannot tell."""
+
+    def read_file(path: str) -> bytes | None:
+        project, preview, sha = reading.project, reading.preview, reading.deployment.sha
+        return at_commit(reading.gitlab, project, preview, path, sha, most_bytes=MOST_PIN_BYTES)
+
+    return found_pins(reading.runtimes, read_file)
 
 
 def at_commit(

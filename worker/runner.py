@@ -14,7 +14,7 @@ from orchestrator.diagnosis import procfile
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError
-from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
+from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome, Pin
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
@@ -223,6 +223,7 @@ class Runner:
                 head_now=lambda: self._head_now(place),
                 tree=lambda: self._tree(place, deployment),
                 procfile=lambda: self._procfile(place, deployment),
+                pins=lambda runtime: self._pins(place, deployment, runtime),
                 reusable=lambda tree: self._reusable(place, deployment, tree),
                 now=self._clock(),
                 is_takeover=claim.is_takeover,
@@ -233,8 +234,10 @@ class Runner:
         with self._parts.store.read() as tx:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
+            refused = frozenset(one.runtime for one in tx.runtimes() if one.is_refused(self._clock()))
         bounds = self._parts.settings.bounds()
-        return repository_file.read(Reading(self._parts.gitlab, project, preview, deployment, bounds))
+        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
+        return repository_file.read(reading)
 
     def _head_now(self, place: _Place) -> str:
         seen = self._parts.gitlab.merge_request(place.project.gitlab_id, place.preview.iid)
@@ -259,6 +262,16 @@ class Runner:
             log.info("deployment %s: its Procfile is not known: %s", deployment.id, error)
             return None
         return (content or b"").decode("utf-8", "replace")
+
+    def _pins(self, place: _Place, deployment: Deployment, runtime: str) -> tuple[Pin, ...]:
+        gitlab, bounds = self._parts.gitlab, self._parts.settings.bounds()
+        reading = Reading(gitlab, place.project, place.preview, deployment, bounds, frozenset({runtime}))
+        try:
+            return repository_file.pins(reading)
+        except GitLabError as error:
+            # All that is lost is to know it before the next build.
+            log.info("deployment %s: what it asks for is not known: %s", deployment.id, error)
+            return ()
 
     def _reusable(self, place: _Place, deployment: Deployment, tree: str) -> str | None:
         with self._parts.store.read() as tx:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import PreviewError
-from orchestrator.outcome import KeptLog
+from orchestrator.outcome import KeptLog, Pin
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
@@ -43,6 +43,8 @@ class Site:
     head_now: Callable[[], str]
     #: Names the files of the deployment's commit, whatever its history; empty when GitLab cannot tell.
     tree: Callable[[], str]
+    #: The version of a language that the commit asks for; empty when it names none or GitLab cannot tell.
+    pins: Callable[[str], tuple[Pin, ...]]
     #: The commit's Procfile, empty where it has none; None when GitLab cannot tell.
     procfile: Callable[[], str | None]
     #: The image of a tree, or of the deployment's commit, that the account should still have.

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build, explain_check
 from orchestrator.merge_request import MergeRequest
-from orchestrator.outcome import CheckResult, Failure, KeptLog
+from orchestrator.outcome import CheckResult, Failure, KeptLog, Pin
+from orchestrator.runtimes import RuntimeSeen
 from tests.orchestrator.scene import A, World
 from tests.web.scene import WebScene
 
@@ -130,6 +131,17 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
     text = words_in(web.get(PAGE).text)
     for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
         assert wanted in text
+
+
+def test_what_will_probably_fail_is_shown_before_it_does(web: WebScene, world: World) -> None:
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", world.now, "python-version-missing"), world.now)
+    world.sees(reads=False)
+    world.step(out.FileRead({}, (Pin("Python", "3.99", ".python-version"),)))
+    text = words_in(web.get(PAGE).text)
+    assert "it will probably fail: Toolforge's builder refuses Python 3.99" in text
+    world.sees(state="closed")
+    assert "it will probably fail" not in words_in(web.get(PAGE).text)
 
 
 def test_the_lines_that_show_a_cause_lead_to_their_places_in_the_log(web: WebScene, world: World) -> None:

@@ -117,3 +117,15 @@ def test_each_failure_is_told_with_its_cause_and_a_link_to_the_line(scene: Scene
         page = f"{stack.places.web_url}/{project}/-/{merge_request.iid}/{deployment.id}/{failure.log}"
         assert f"/{deployment.id}/{failure.log}?line={line.line}#L{line.line}" in note
         assert f'id="L{line.line}"' in httpx.get(page, params={"line": line.line}).text
+
+
+def test_what_the_builder_refused_is_known_before_the_next_build(scene: Scene) -> None:
+    files = {**server(), ".python-version": "3.98\n"}
+    first = scene.verdict(scene.opens(files))
+    assert first.warning is None
+    second = scene.verdict(scene.opens({**files, "README.md": "Another tool.\n"}))
+    assert first.failure is not None
+    assert second.warning is not None
+    assert second.failure is not None
+    assert second.warning.cause == second.failure.cause == first.failure.cause == "python-version-missing"
+    assert "Python 3.98, which .python-version asks for" in second.warning.summary

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import outcome as out
 from orchestrator.belongings import PUBLISHED_JOB
-from orchestrator.outcome import Retry
+from orchestrator.outcome import Pin, Retry
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient, BuildStatus, Busy, TooManyBuilds
@@ -22,6 +22,7 @@ from tests.worker.scene import (
     LOUD,
     MISSING,
     OTHER_SHA,
+    PINNED,
     Workshop,
     a_deployment,
     a_site,
@@ -180,6 +181,20 @@ def test_a_build_that_fails_brings_cause_and_log(account: AccountClient) -> None
     assert "the last words" in outcome.failure.excerpt
     assert outcome.log is not None
     assert "the last words" in outcome.log.text
+
+
+def test_a_version_that_is_refused_is_looked_up_in_the_commit(account: AccountClient) -> None:
+    pin = Pin("Python", "3.99", ".python-version")
+    asked: list[str] = []
+
+    def pins(runtime: str) -> tuple[Pin, ...]:
+        asked.append(runtime)
+        return (pin,)
+
+    assert ended(account, started(account, BROKEN), pins=pins).refused == ()
+    assert asked == []
+    assert ended(account, started(account, PINNED), pins=pins).refused == (pin,)
+    assert asked == ["Python"]
 
 
 def test_a_long_log_is_kept_with_its_end(account: AccountClient) -> None:
