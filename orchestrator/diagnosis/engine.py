@@ -135,11 +135,11 @@ def _sound(text: str) -> str:
 
 
 def _line(number: int, raw: str) -> Line:
+    prefix = _PREFIX.match(raw)
+    text = raw[prefix.end() :] if prefix else raw
     # A terminal shows what follows the last carriage return; before it are steps of a progress bar.
-    shown = raw[:_LONGEST_LINE].rstrip("\r").rpartition("\r")[2]
-    text = plain(shown).rstrip()
-    prefix = _PREFIX.match(text)
-    return Line(number, prefix["place"], text[prefix.end() :]) if prefix else Line(number, "", text)
+    shown = text.rstrip("\r").rpartition("\r")[2]
+    return Line(number, prefix["place"] if prefix else "", plain(shown[:_LONGEST_LINE]).rstrip())
 
 
 class Catalogue:

@@ -23,7 +23,7 @@ from orchestrator.diagnosis import (
     explain_refusal,
     explain_unready,
 )
-from orchestrator.diagnosis.engine import Cause, read
+from orchestrator.diagnosis.engine import Cause, Finding, read
 from orchestrator.outcome import Failure
 
 LOGS = Path(__file__).parent / "logs"
@@ -157,6 +157,7 @@ def test_what_is_given_up_for_counts_however_long_the_output_before_it_is() -> N
     )
     assert explain_build(f"{sign}\n{noise}\n{end}", "").cause == "python-dependency-not-found"
     assert explain_build(f"{sign}\n{noise}", "").cause == ""
+    assert explain_build(f"{end}\n{sign}", "").cause == "python-install-failed", "it was said afterwards"
     assert explain_build(f"[Error: The runtime.txt file isn't supported]\n{noise}", "").cause == ""
 
 
@@ -212,17 +213,19 @@ def test_the_procfile_says_nothing_about_another_cause() -> None:
 
 
 def test_values_in_a_remedy_are_code() -> None:
-    log = "ImportError: libx`*_[a](b)@all.so.1: cannot open shared object file"
-    assert explain_crash(log, 1, "web").cause == ""
-    log = 'ERROR: failed to launch: path lookup: exec: "`@all [x](y)": executable file not found in $PATH'
-    failure = explain_crash(log, 127, "web")
-    assert failure.cause == "start-command-not-found"
-    assert "@all" not in failure.remedy
+    cause = Cause("x", "no {name}", "Add {name}.", (), "")
+    finding = Finding(cause, {"name": "`@all` {name} [x](y)"}, ())
+    assert finding.summary == "no `@all` {name} [x](y)"
+    assert finding.remedy == "Add `'@all' {name} [x](y)`."
 
 
 def test_a_progress_bar_does_not_hide_what_follows_it() -> None:
-    log = "10%\r50%\r[Error: The runtime.txt file isn't supported]"
-    assert explain_build(log, "").cause == "python-runtime-txt"
+    bar = "".join(f"{step}%\r" for step in range(2000))
+    assert (
+        explain_build(f"{bar}[Error: The runtime.txt file isn't supported]", "").cause == "python-runtime-txt"
+    )
+    log = f"[step-clone] {STAMP} {bar}fatal: couldn't find remote ref refs/merge-requests/12/head"
+    assert explain_build(log, "").cause == "git-ref-gone"
 
 
 @pytest.mark.parametrize(("exit_code", "words"), [(1, "(exit code 1)"), (None, "start")])
