@@ -126,6 +126,11 @@ def versions(log: str) -> Mapping[str, str]:
     return {runtime: all_of_them[-1] for runtime, all_of_them in found.items() if all_of_them}
 
 
+def version_order(version: str) -> tuple[tuple[int, ...], str]:
+    """By which versions are sorted: by their numbers, then by what else there is."""
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", version)), version
+
+
 def was_used(runtime: str, log: str) -> bool:
     """Whether a build that went well was made with `runtime`; of some no log says so."""
     return runtime not in _RESOLVED or runtime in versions(log)

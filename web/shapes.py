@@ -17,6 +17,7 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import State
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
+from orchestrator.runtimes import BUILDER, RuntimeSeen
 from orchestrator.stages import stages
 from orchestrator.views import Waiter
 
@@ -134,6 +135,31 @@ class FailureOut(BaseModel):
     evidence: list[EvidenceOut]
     log: str = Field(description="In which log the lines are: `build`, `job`, or empty.")
     facts: dict[str, Words] = Field(description="What the lines name, such as a version.")
+
+
+class RuntimeOut(BaseModel):
+    """What builds have shown of a version of a language."""
+
+    builder: str
+    runtime: str = Field(description="`Python`, `Node.js` and so on.")
+    wanted: Words = Field(description="A version, or what a repository asked for in its own words.")
+    seen_at: datetime | None = Field(description="When one was built with it last.")
+    refused_at: datetime | None = Field(description="When a build failed last, since the builder lacks it.")
+    is_refused: bool = Field(description="Its builds are expected to fail.")
+    cause: str = Field(description="As what the newest failure was told; empty: none was.")
+
+    @classmethod
+    def of(cls, seen: RuntimeSeen, now: float) -> RuntimeOut:
+        """The shape of what is known."""
+        return cls(
+            builder=BUILDER,
+            runtime=seen.runtime,
+            wanted=seen.wanted,
+            seen_at=_time(seen.seen_at),
+            refused_at=_time(seen.refused_at),
+            is_refused=seen.is_refused(now),
+            cause=seen.cause,
+        )
 
 
 class StageOut(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -131,6 +132,25 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
     text = words_in(web.get(PAGE).text)
     for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
         assert wanted in text
+
+
+def test_the_builders_page_and_document_show_what_builds_have_shown(web: WebScene, world: World) -> None:
+    assert "No build has shown anything yet" in web.get("/builders").text
+    now = time.time()
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.9", seen_at=now), now)
+        tx.put_runtime(RuntimeSeen("Python", "3.99", now, "python-version-missing"), now)
+        tx.put_runtime(RuntimeSeen("Node.js", "<22", seen_at=now), now)
+    text = words_in(web.get("/builders").text)
+    assert (
+        text.index("Node.js <22 there") < text.index("Python 3.99 refused") < text.index("Python 3.9 there")
+    )
+    items = web.get("/api/v1/builders").json()["items"]
+    assert [(one["runtime"], one["wanted"], one["is_refused"]) for one in items] == [
+        ("Node.js", "<22", False),
+        ("Python", "3.99", True),
+        ("Python", "3.9", False),
+    ]
 
 
 def test_what_will_probably_fail_is_shown_before_it_does(web: WebScene, world: World) -> None:
