@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from string import Formatter
 
 import pytest
@@ -14,6 +12,7 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.diagnosis import PORT, STAMP, Sample, samples
 from orchestrator.diagnosis import (
     CAUSES,
     excerpt,
@@ -24,63 +23,15 @@ from orchestrator.diagnosis import (
     explain_unready,
 )
 from orchestrator.diagnosis.engine import Cause, Finding, read
-from orchestrator.outcome import Failure
 
-LOGS = Path(__file__).parent / "logs"
-STAMP = "2026-01-01T00:00:00.123456789Z"
-PORT = 8000
+SAMPLES = samples()
 STAGES = {"build": "build", "refusal": "build", "crash": "start", "unready": "start", "check": "check"}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A log with what has to come of it."""
-
-    name: str
-    head: Mapping[str, str]
-    log: str
-
-    def explained(self) -> Failure:
-        match self.head["of"]:
-            case "build":
-                return explain_build(
-                    _as_builds_api_sends_it(self.log), self.head.get("message", "Tasks failed")
-                )
-            case "crash":
-                reason = self.head.get("reason", "restarted (1)")
-                return explain_crash(self.log, int(self.head["exit-code"]), "web", reason)
-            case "refusal":
-                return explain_refusal(self.head["message"])
-            case "unready":
-                health = self.head.get("health")
-                return explain_unready(self.log, self.head["reason"], health=health, port=PORT, seconds=300)
-            case _:
-                return explain_check(self.log, "GET /: 500, not 200")
-
-
-def _as_builds_api_sends_it(log: str) -> str:
-    """With the container and the time before each line, and with colours."""
-    lines = []
-    for line in log.splitlines():
-        place = re.match(r"\[(step-[a-z]+)\] ?", line)
-        container, text = (place[1], line[place.end() :]) if place else ("step-build", line)
-        lines.append(f"[{container}] {STAMP} \x1b[1;31m{text}\x1b[0m")
-    return "\n".join(lines)
-
-
-def _sample(path: Path) -> Sample:
-    head, _, log = path.read_text().partition("\n---\n")
-    pairs = (line.split(": ", 1) for line in head.splitlines())
-    return Sample(path.stem, dict(pairs), log.removesuffix("\n"))
-
-
-SAMPLES = [_sample(path) for path in sorted(LOGS.glob("*.log"))]
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_log_has_its_cause(sample: Sample) -> None:
     failure = sample.explained()
-    assert failure.cause == sample.head["cause"].replace("none", "")
+    assert failure.cause == sample.cause
     assert sample.head.get("says", "") in failure.summary
     assert failure.stage == sample.head.get("stage", STAGES[sample.head["of"]])
     # What is refused is told in Toolforge's words as a whole.
