@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook
+.PHONY: install vendor demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -80,6 +80,10 @@ bench-pool: install
 # A storm of merge requests against the least time that is possible, and against other ways of working.
 bench-makespan: install
 	$(BIN)/python -m bench.makespan
+
+# How many logs of failures are told with their cause, and what that costs.
+bench-diagnosis: install
+	$(BIN)/python -m bench.diagnosis
 
 # How long GitLab waits for the answer to a delivery in a storm of them.
 bench-webhook: install

@@ -17,7 +17,7 @@ from orchestrator.connect import connect_project, disconnect_project, path_in
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError, Missing
 from orchestrator.markdown import plain
-from orchestrator.rules import LISTS, Drafts, Forks, Rules
+from orchestrator.rules import LISTS, Drafts, Forks, RefusedVersions, Rules
 
 _FLAGS = {
     "labels": "--label",
@@ -165,6 +165,11 @@ def _lists(command: Any) -> Any:
 @click.option(
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
 )
+@click.option(
+    "--refused-versions",
+    type=click.Choice([*RefusedVersions]),
+    help="Whether a version that the builder refused before is built all the same, or fails at once.",
+)
 @_lists
 @click.option("--clear", type=click.Choice([*LISTS]), multiple=True, help="Empty a list.")
 def project_set(
@@ -198,6 +203,7 @@ def _lines(rules: Rules) -> Iterator[str]:
     yield f"forks  {rules.forks}"
     yield f"drafts  {rules.drafts}"
     yield f"build  {next(word for word, value in _RESULTS.items() if value is rules.merged_result)}"
+    yield f"refused-versions  {rules.refused_versions}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
     lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in LISTS}

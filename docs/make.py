@@ -6,11 +6,13 @@ With ``--check`` nothing is written; the exit code is 1 when a document is not w
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator import pool, preview
+from orchestrator import diagnosis, pool, preview
+from orchestrator.diagnosis.engine import Cause, Confidence
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.settings import PREFIX, Settings
 
@@ -46,6 +48,32 @@ def states() -> str:
     )
 
 
+def causes() -> str:
+    """The causes of failures that are known, with what to do about each."""
+    lines = [
+        "# What a failure is told as",
+        "",
+        "Made from the catalogue in `orchestrator/diagnosis/`, where each cause has the signs by which it is",
+        "known and an example of each. *Likely* is said where a log says something from which it follows in",
+        "most cases; *elsewhere*, where it is no fault of the commit: it is built once more by itself. Words",
+        "in italics stand for what the log names. `tests/orchestrator/logs/` has a log for most of them.",
+    ]
+    for title, family in (("The build", diagnosis.BUILD_CAUSES), ("The start and the checks", _START)):
+        lines += ["", f"## {title}", "", "| cause | what happened | what to do |", "|---|---|---|"]
+        lines += [_cause(cause) for cause in family]
+    return "\n".join(lines) + "\n"
+
+
+_START = diagnosis.CAUSES[len(diagnosis.BUILD_CAUSES) :]
+
+
+def _cause(cause: Cause) -> str:
+    summary, remedy = (re.sub(r"\{(\w+)\}", r"*\1*", text) for text in (cause.summary, cause.remedy))
+    likely = " (likely)" if cause.confidence is Confidence.LIKELY else ""
+    elsewhere = " (elsewhere)" if cause.is_elsewhere else ""
+    return f"| `{cause.id}` | {summary}{likely}{elsewhere} | {remedy} |"
+
+
 def schema() -> str:
     """The JSON Schema of a repository's own file, for editors."""
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | RepoConfig.model_json_schema()
@@ -62,7 +90,12 @@ def _diagram(transitions: Mapping[tuple[str, str], str]) -> str:
 def main() -> int:
     """Write, or with ``--check`` compare; 1 when something differs."""
     wrong = []
-    made = {"settings.md": settings(), "states.md": states(), "toolforge-preview.schema.json": schema()}
+    made = {
+        "settings.md": settings(),
+        "states.md": states(),
+        "diagnosis.md": causes(),
+        "toolforge-preview.schema.json": schema(),
+    }
     for name, text in made.items():
         path = DOCS / name
         if "--check" not in sys.argv:

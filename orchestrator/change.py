@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from orchestrator import counting, filters, history, planning, pool, preview, progress, quiet, rules, tally
+from orchestrator import (
+    counting,
+    filters,
+    foresight,
+    history,
+    planning,
+    pool,
+    preview,
+    progress,
+    quiet,
+    rules,
+    tally,
+)
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
@@ -320,8 +332,18 @@ class Change(Journal):
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
             applied = self._measure(current, applied, outcome)
-        after = self.put_deployment(current, applied, claim=claim, why=_why(outcome))
-        self._keep_log(current, outcome)
+        if isinstance(outcome, out.FileRead):
+            applied = foresight.forewarned(self._tx, current, applied, self._now)
+        foresight.learn(self._tx, current, outcome, self._now)
+        is_tried_again = applied.retry != current.retry
+        why = _why(outcome)
+        if isinstance(outcome, out.FileRead) and applied.failure is not None:
+            why = applied.failure.summary
+        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_tried_again)
+        if applied.retry is not None and is_tried_again:
+            again = f"{applied.retry.why}; no fault of the commit, so it is built once more"
+            self.note(after, again, preview_id=after.preview_id)
+        self._keep_log(current, after, outcome)
         if after.state is State.LIVE and current.state is not State.LIVE:
             self._goes_live(after, serving)
         if isinstance(outcome, out.AccountUnusable):
@@ -403,11 +425,20 @@ class Change(Journal):
         if delivery_id is not None:
             self._dues.append(Due(Kind.DELIVERY, delivery_id, at))
 
-    def _keep_log(self, current: Deployment, outcome: out.Outcome) -> None:
-        if isinstance(outcome, out.BuildSucceeded | out.StageFailed) and outcome.log is not None:
+    def _keep_log(self, current: Deployment, after: Deployment, outcome: out.Outcome) -> None:
+        match outcome:
+            case out.StageFailed() if after.retry != current.retry:
+                # That of the next build is the one to be read.
+                return
+            case out.BuildSucceeded(log=log) | out.StageFailed(log=log):
+                pass
+            case out.JobNotReady(log=log) | out.ChecksDone(log=log) if after.failure is not None:
+                pass
+            case _:
+                return
+        if log is not None:
             kind = "build" if current.state is State.BUILDING else "job"
-            text, is_truncated = outcome.log.text, outcome.log.is_truncated
-            self._tx.put_log(current.id, kind, text, is_truncated=is_truncated, now=self._now)
+            self._tx.put_log(current.id, kind, log.text, is_truncated=log.is_truncated, now=self._now)
             self._tx.forget_logs(current.preview_id, keep=self._policy.logs_per_preview)
 
     def _adapt(self, outcome: out.Outcome) -> None:

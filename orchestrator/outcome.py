@@ -6,8 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A line from which a cause is known; foreign text, escaped where it is shown."""
+
+    #: In the log as it is kept, from 1; 0: it stands in none.
+    line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,41 @@ class Failure:
     remedy: str
     #: The last meaningful lines of the log; foreign text, escaped where it is shown.
     excerpt: str = ""
+    #: The cause's stable name, as in docs/diagnosis.md; empty: it is not known.
+    cause: str = ""
+    #: ``certain`` or ``likely``; empty where there is no cause, or nothing to be unsure of.
+    confidence: str = ""
+    #: The lines that show it, in the order of the log.
+    evidence: tuple[Evidence, ...] = ()
+    #: Which log they stand in: ``build`` or ``job``.
+    log: str = ""
+    #: What the lines name, such as ``version``; foreign text.
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview`.") -> Failure:
     """A failure that is Toolforge's, or the account's, and must not be read as one of the commit."""
     return Failure(stage="toolforge", summary=summary, remedy=f"This is no fault of the commit. {remedy}")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A version that a repository asks for."""
+
+    #: ``Python``, ``Node.js`` and so on.
+    runtime: str
+    #: In the words of the file: ``3.14``, ``>=22``.
+    wanted: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A build that failed through no fault of the commit, and after which it is built once more."""
+
+    build_id: str
+    #: Why it failed, in a sentence; foreign text in parts.
+    why: str
 
 
 @dataclass(frozen=True)
@@ -66,9 +105,13 @@ class KeptLog:
 
 @dataclass(frozen=True)
 class FileRead:
-    """The repository's own file was read, or is not there; `config` is what it asks for."""
+    """The repository's own file was read, or is not there; `config` is what it asks for.
+
+    `pins` are the versions that it asks for, of those languages of which the builder refused one.
+    """
 
     config: Mapping[str, Any]
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,10 +177,14 @@ class BuildSucceeded:
 
 @dataclass(frozen=True)
 class StageFailed:
-    """The build, the job or a check failed because of the commit."""
+    """The build, the job or a check failed because of the commit.
+
+    `refused` are the versions that it asks for, where the builder does not have one of them.
+    """
 
     failure: Failure
     log: KeptLog | None = None
+    refused: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,10 +205,14 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class JobNotReady:
-    """The job does not serve yet; `reason` in jobs-api's words. Its process may not even have been begun."""
+    """The job does not serve yet; `reason` in jobs-api's words. Its process may not even have been begun.
+
+    `failure` is what it fails for if its time is over, `log` the log in which that shows.
+    """
 
     reason: str
-    excerpt: str = ""
+    failure: Failure | None = None
+    log: KeptLog | None = None
     has_begun: bool = True
 
 
@@ -177,10 +228,19 @@ class JobVanished:
 
 @dataclass(frozen=True)
 class ChecksDone:
-    """All smoke checks were tried once."""
+    """All smoke checks were tried once.
+
+    `failure` is what it fails for if that was the last try, `log` the log in which that shows.
+    """
 
     results: tuple[CheckResult, ...]
-    excerpt: str = ""
+    failure: Failure | None = None
+    log: KeptLog | None = None
+
+    @property
+    def answers(self) -> str:
+        """What was wrong, in a sentence; empty when nothing was."""
+        return "; ".join(f"{one.name}: {one.message}" for one in self.results if not one.passed)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
 from orchestrator.records import Lease, Preview, Project
+from orchestrator.runtimes import RuntimeSeen, version_order
 from orchestrator.stages import Record, record
 from orchestrator.store import Store, Tx
 from orchestrator.views import Overview, Views
@@ -248,6 +249,13 @@ class Pages:
         """All connected projects by path."""
         with self._store.read() as tx:
             return [project for project in tx.projects() if project.removed_at is None]
+
+    def runtimes(self) -> list[RuntimeSeen]:
+        """What builds have shown of versions of languages: by language, the newest version first."""
+        with self._store.read() as tx:
+            found = tx.runtimes()
+        newest_first = sorted(found, key=lambda seen: version_order(seen.wanted), reverse=True)
+        return sorted(newest_first, key=lambda seen: seen.runtime)
 
     def newest_change(self) -> int:
         """The number of the newest change; 0 before the first."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Refusal
+from orchestrator.outcome import CheckResult, Failure, Pin, Refusal, Retry
 
 
 class State(StrEnum):
@@ -73,7 +73,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (
         State.QUEUED,
         State.FAILED,
-    ): "the repository's own file is wrong, or its image would fit into no account's store",
+    ): "its own file is wrong, its image would fit into no store, or the builder refuses its version",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
@@ -188,9 +188,15 @@ class Deployment:
     unsure_until: float | None = None
     attempts: int = 0
     failure: Failure | None = None
+    #: The build before this one, which Toolforge failed; None: there was none.
+    retry: Retry | None = None
     checks: tuple[CheckResult, ...] = ()
     #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
     config: Mapping[str, Any] | None = None
+    #: Versions that it asks for, where that was looked at (see ``outcome.FileRead``).
+    pins: tuple[Pin, ...] = ()
+    #: How its build is known to fail; None: nothing speaks for that.
+    warning: Failure | None = None
     #: Why it does not apply, where it does not.
     refusal: Refusal | None = None
     #: Seconds since the epoch at which each state was entered, by state.

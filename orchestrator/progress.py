@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 from orchestrator import outcome as out
+from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
 from orchestrator.jobs import to_build
-from orchestrator.outcome import Failure, toolforge_failed
+from orchestrator.outcome import Failure, Retry, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
 
 
@@ -88,6 +89,8 @@ def apply(deployment: Deployment, outcome: out.Outcome, scene: Scene) -> Deploym
     return _apply(outcome, deployment, scene)
 
 
+#: After a build that Toolforge failed, it has so long to recover.
+_RETRY_SECONDS = 15.0
 #: More failures in a row than this are an outage.
 _OUTAGE_ATTEMPTS = 4
 #: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
@@ -122,7 +125,7 @@ def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.FileRead, deployment: Deployment, scene: Scene) -> Deployment:
-    read = replace(deployment, config=outcome.config, attempts=0)
+    read = replace(deployment, config=outcome.config, pins=outcome.pins, attempts=0)
     return at_step(read, Step.AWAIT_SLOT, scene.now, due_at=None)
 
 
@@ -203,7 +206,13 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deployment:
-    return _fail(deployment, outcome.failure, scene)
+    failure = outcome.failure
+    if deployment.step is not Step.WATCH_BUILD or failure.stage != "toolforge" or deployment.build_id is None:
+        return _fail(deployment, failure, scene)
+    if deployment.retry is not None:
+        return _fail(deployment, replace(failure, remedy=f"{failure.remedy} It was tried twice."), scene)
+    again = replace(deployment, build_id=None, retry=Retry(deployment.build_id, failure.summary), attempts=0)
+    return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now + _RETRY_SECONDS)
 
 
 @_apply.register
@@ -227,7 +236,8 @@ def _(outcome: out.JobNotReady, deployment: Deployment, scene: Scene) -> Deploym
         return _fail(
             deployment, toolforge_failed(f"Toolforge did not start the job: {outcome.reason}"), scene
         )
-    return _fail(deployment, _job_was_not_ready(scene.patience, outcome.reason, outcome.excerpt), scene)
+    failure = outcome.failure or explain_unready("", outcome.reason, seconds=scene.patience.start_seconds)
+    return _fail(deployment, failure, scene)
 
 
 @_apply.register
@@ -265,13 +275,7 @@ def _(outcome: out.ChecksDone, deployment: Deployment, scene: Scene) -> Deployme
     is_given_up = any(result.is_last for result in bad)
     if not is_given_up and not _is_over(deployment, scene, scene.patience.check_seconds):
         return _later(checked, scene)
-    failure = Failure(
-        stage="check",
-        summary="; ".join(f"{result.name}: {result.message}" for result in bad),
-        remedy="Run the same commit on a machine of yours and open the path of the check; the log says more.",
-        excerpt=outcome.excerpt,
-    )
-    return _fail(checked, failure, scene)
+    return _fail(checked, outcome.failure or explain_check("", outcome.answers), scene)
 
 
 @_apply.register
@@ -349,13 +353,5 @@ def _build_took_too_long(patience: Patience) -> Failure:
         stage="build",
         summary=f"the build took longer than {_minutes(patience.build_seconds)} and was cancelled",
         remedy="Look for a step that waits or downloads without end, then build it again with `/preview`.",
-    )
-
-
-def _job_was_not_ready(patience: Patience, reason: str, excerpt: str) -> Failure:
-    return Failure(
-        stage="start",
-        summary=f"the job was not ready within {round(patience.start_seconds)} seconds: {reason}",
-        remedy="The web process has to listen on 0.0.0.0, on the port in $PORT, soon after its start.",
-        excerpt=excerpt,
+        cause="build-timed-out",
     )

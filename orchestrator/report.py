@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from orchestrator.diagnosis.engine import Confidence
 from orchestrator.markdown import code, fence, one_line
+from orchestrator.outcome import Evidence, Failure
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Preview
 
@@ -247,7 +249,12 @@ def note(subject: Subject) -> str:
     if subject.preview.remark:
         parts.append(f"The last command was not carried out: {code(subject.preview.remark)}")
     if newest.failure:
-        parts += _failure(newest)
+        parts += _failure(subject, newest)
+    elif newest.warning and newest.is_pending:
+        parts.append(
+            f"**It will probably fail:** {code(newest.warning.summary)}. It is built all the same.\n\n"
+            f"**What to do:** {newest.warning.remedy}"
+        )
     if newest.checks:
         parts.append(_checks(newest))
     stages = _stages(newest)
@@ -319,6 +326,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.QUEUED:
             return f"waits for a dev tool account{_place_in_queue(subject)}."
+        case State.BUILDING if newest.retry:
+            return (
+                "Toolforge's build service is building it once more, since the first build failed through no "
+                f"fault of the commit: {code(newest.retry.why)}."
+            )
         case State.BUILDING:
             return "Toolforge's build service is building it."
         case State.STARTING:
@@ -356,13 +368,27 @@ def instant(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _failure(newest: Deployment) -> list[str]:
+def _failure(subject: Subject, newest: Deployment) -> list[str]:
     failure = newest.failure
     assert failure is not None
-    parts = [f"**What happened:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    what = "What probably happened" if failure.confidence == Confidence.LIKELY else "What happened"
+    parts = [f"**{what}:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    shown = [_line(subject, newest, failure, line) for line in failure.evidence if line.text.strip()]
+    if shown:
+        parts.append("**Where it shows:**\n\n" + "\n".join(shown))
     if failure.excerpt.strip():
-        parts.append(f"The last lines that say something:\n\n{fence(failure.excerpt)}")
+        last = "The last lines that say something"
+        words = fence(failure.excerpt)
+        parts.append(_folded(last, words) if shown else f"{last}:\n\n{words}")
     return parts
+
+
+def _line(subject: Subject, newest: Deployment, failure: Failure, line: Evidence) -> str:
+    """A line that shows the cause, with a link to its place in the log; Toolforge's own words have none."""
+    if not line.line:
+        return f"- Toolforge: {code(line.text)}"
+    address = f"{subject.page_url}/{newest.id}/{failure.log}?line={line.line}#L{line.line}"
+    return f"- [{failure.log} log, line {line.line}]({address}): {code(line.text)}"
 
 
 _MARKS = {True: "\u2705", False: "\u274c"}

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Failure, Refusal
+from orchestrator.outcome import CheckResult, Evidence, Failure, Pin, Refusal, Retry
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
+from orchestrator.runtimes import RuntimeSeen
 from orchestrator.switches import Stop, Switch
 
 
@@ -26,7 +27,7 @@ def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
 
 _project, _preview, _account = _reader(Project), _reader(Preview), _reader(Account)
 _deployment, _delivery, _event = _reader(Deployment), _reader(Delivery), _reader(Event)
-_lease = _reader(Lease)
+_lease, _runtime = _reader(Lease), _reader(RuntimeSeen)
 
 
 def project_from(row: Row[Any]) -> Project:
@@ -58,15 +59,28 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values = _deployment(row)
     values["state"] = State(values["state"])
     values["step"] = Step(values["step"])
-    values["failure"] = Failure(**values["failure"]) if values["failure"] else None
+    values["failure"] = _failure(values["failure"]) if values["failure"] else None
+    values["pins"] = tuple(Pin(**pin) for pin in values["pins"] or ())
+    values["warning"] = _failure(values["warning"]) if values["warning"] else None
+    values["retry"] = Retry(**values["retry"]) if values["retry"] else None
     values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None
     values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
     return Deployment(**values)
 
 
+def _failure(kept: Mapping[str, Any]) -> Failure:
+    lines = tuple(Evidence(**line) for line in kept.get("evidence", ()))
+    return Failure(**{**kept, "evidence": lines})
+
+
 def delivery_from(row: Row[Any]) -> Delivery:
     """The delivery in `row`."""
     return Delivery(**_delivery(row))
+
+
+def runtime_from(row: Row[Any]) -> RuntimeSeen:
+    """What is known of a version."""
+    return RuntimeSeen(**_runtime(row))
 
 
 def switch_from(value: Mapping[str, Any]) -> Switch:

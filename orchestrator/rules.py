@@ -36,6 +36,15 @@ class Drafts(StrEnum):
     WAIT = "wait"
 
 
+class RefusedVersions(StrEnum):
+    """What becomes of a commit that asks for a version which the builder is known not to have."""
+
+    #: Built all the same, with a warning.
+    BUILD = "build"
+    #: Failed at once.
+    FAIL = "fail"
+
+
 #: The lists of the rules, with what an entry of each is.
 LISTS: Mapping[str, str] = {
     "labels": "A label of which it needs one.",
@@ -67,6 +76,7 @@ class Rules:
     check_only_bots: bool | None = None
     #: Built is what a merge would make of the target branch, where the two can be merged.
     merged_result: bool = False
+    refused_versions: RefusedVersions = RefusedVersions.BUILD
 
     @property
     def look_at_paths(self) -> bool:
@@ -93,6 +103,7 @@ def from_json(value: Mapping[str, Any] | None) -> Rules:
         given[name] = tuple(item) if isinstance(item, list) else item
     given["forks"] = Forks(given.get("forks", Forks.APPROVAL))
     given["drafts"] = Drafts(given.get("drafts", Drafts.BUILD))
+    given["refused_versions"] = RefusedVersions(given.get("refused_versions", RefusedVersions.BUILD))
     return Rules(**given)
 
 

@@ -47,8 +47,10 @@ from orchestrator.rows import (
     lease_from,
     preview_from,
     project_from,
+    runtime_from,
     switch_from,
 )
+from orchestrator.runtimes import BUILDER, KEPT_SECONDS, RuntimeSeen
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.stock import Stock
 from orchestrator.switches import Switches
@@ -474,6 +476,9 @@ class Tx(Stock):
         """
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
+        values["pins"] = [asdict(pin) for pin in after.pins] or None
+        values["warning"] = asdict(after.warning) if after.warning else None
+        values["retry"] = asdict(after.retry) if after.retry else None
         values["refusal"] = asdict(after.refusal) if after.refusal else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
@@ -799,6 +804,23 @@ class Tx(Stock):
         """The value of a switch, None when it was never set."""
         return self._connection.scalar(select(t.switch.c.value).where(t.switch.c.name == name))
 
+    def runtimes(self) -> list[RuntimeSeen]:
+        """What is known of versions that the builder has refused once."""
+        return [runtime_from(row) for row in self._connection.execute(select(t.runtime_seen))]
+
+    def put_runtime(self, seen: RuntimeSeen, now: float) -> None:
+        """Write down what became of the builds with a version; what is long ago is forgotten."""
+        columns, long_ago = t.runtime_seen.c, now - KEPT_SECONDS
+        times = (columns.refused_at, columns.seen_at)
+        is_old = [or_(column.is_(None), column < long_ago) for column in times]
+        self._connection.execute(t.runtime_seen.delete().where(*is_old))
+        values = {"cause": seen.cause, "refused_at": seen.refused_at, "seen_at": seen.seen_at}
+        key = {"builder": BUILDER, "runtime": seen.runtime, "wanted": seen.wanted}
+        is_it = [columns[name] == value for name, value in key.items()]
+        changed = self._connection.execute(update(t.runtime_seen).where(*is_it).values(values))
+        if not changed.rowcount:
+            self._insert(t.runtime_seen, **key, **values)
+
     def ceiling(self, limits: Limits) -> Ceiling:
         """How many builds Toolforge bears just now."""
         kept = self.switch("ceiling")
@@ -858,6 +880,8 @@ class Tx(Stock):
             raise Conflict(f"{kind} {row_id} was changed by somebody else in the meantime")
 
 
-_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "refusal", "checks", "entered"}
+#: Those that are kept in another form.
+_NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
+_NOT_WRITTEN |= {"pins", "warning", "retry", "refusal"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

@@ -177,9 +177,14 @@ deployment = Table(
     Column("had_candidate", Boolean, nullable=False),
     Column("unsure_until", Double),
     Column("failure", JSON),
+    # The build that Toolforge failed, after which it was built once more; null: there was none.
+    Column("retry", JSON(none_as_null=True)),
     Column("checks", JSON, nullable=False),
     # What its repository file asks for; null: it has not been read.
     Column("config", JSON(none_as_null=True)),
+    # Versions that it asks for, and how its build is known to fail; null: not looked at, not known.
+    Column("pins", JSON(none_as_null=True)),
+    Column("warning", JSON(none_as_null=True)),
     # Why its filters leave it out, and by what; null: they do not.
     Column("refusal", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),
@@ -301,6 +306,21 @@ tally = Table(
     Column("name", String(40), primary_key=True),
     Column("labels", String(120), primary_key=True),
     Column("value", Double, nullable=False),
+)
+
+# What became of the builds with a version of a language, or with what repositories asked for.
+runtime_seen = Table(
+    "runtime_seen",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("builder", String(32), nullable=False),
+    Column("runtime", String(16), nullable=False),
+    Column("wanted", String(64), nullable=False),
+    Column("cause", String(64), nullable=False),
+    # Null: never.
+    Column("refused_at", Double),
+    Column("seen_at", Double),
+    UniqueConstraint("builder", "runtime", "wanted"),
 )
 
 switch = Table(

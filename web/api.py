@@ -170,6 +170,13 @@ def events(query: shapes.EventsQuery) -> Listed[shapes.EventOut]:
     return Listed[shapes.EventOut](items=items, next=following)
 
 
+@operation("/builders", returns=Listed[shapes.RuntimeOut])
+def builders(_: Query) -> Listed[shapes.RuntimeOut]:
+    """Which versions of languages the builders have or refuse, as far as builds have shown it."""
+    now = time.time()
+    return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in _pages().runtimes()])
+
+
 @operation("/accounts", returns=Listed[shapes.AccountOut])
 def accounts(_: Query) -> Listed[shapes.AccountOut]:
     """The pool by name."""

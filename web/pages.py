@@ -9,6 +9,7 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.runtimes import BUILDER
 from orchestrator.stages import stages
 from web import actions, people
 from web.parts import parts_of
@@ -90,6 +91,14 @@ def preview(project: str, iid: int) -> str:
         took={deployment.id: stages(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
+    )
+
+
+@blueprint.get("/builders")
+def builders() -> str:
+    """What the builders have, as far as builds have shown it."""
+    return render_template(
+        "builders.html", builders={BUILDER: _pages().runtimes()}, now=_now(), live=url_for("live.live")
     )
 
 

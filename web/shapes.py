@@ -17,6 +17,7 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import State
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
+from orchestrator.runtimes import BUILDER, RuntimeSeen
 from orchestrator.stages import stages
 from orchestrator.views import Waiter
 
@@ -115,13 +116,50 @@ class CheckOut(BaseModel):
     message: Words
 
 
+class EvidenceOut(BaseModel):
+    """A line from which a cause is known."""
+
+    line: int = Field(description="In the log as it is kept, from 1; 0: Toolforge's own words.")
+    text: Words
+
+
 class FailureOut(BaseModel):
     """Why a deployment did not get to live."""
 
     stage: str
     summary: Words
-    remedy: Words
+    remedy: Words = Field(description="Markdown.")
     excerpt: Words
+    cause: str = Field(description="One of docs/diagnosis.md; empty where none is known.")
+    confidence: str = Field(description="`certain`, `likely`, or empty.")
+    evidence: list[EvidenceOut]
+    log: str = Field(description="In which log the lines are: `build`, `job`, or empty.")
+    facts: dict[str, Words] = Field(description="What the lines name, such as a version.")
+
+
+class RuntimeOut(BaseModel):
+    """What builds have shown of a version of a language."""
+
+    builder: str
+    runtime: str = Field(description="`Python`, `Node.js` and so on.")
+    wanted: Words = Field(description="A version, or what a repository asked for in its own words.")
+    seen_at: datetime | None = Field(description="When one was built with it last.")
+    refused_at: datetime | None = Field(description="When a build failed last, since the builder lacks it.")
+    is_refused: bool = Field(description="Its builds are expected to fail.")
+    cause: str = Field(description="As what the newest failure was told; empty: none was.")
+
+    @classmethod
+    def of(cls, seen: RuntimeSeen, now: float) -> RuntimeOut:
+        """The shape of what is known."""
+        return cls(
+            builder=BUILDER,
+            runtime=seen.runtime,
+            wanted=seen.wanted,
+            seen_at=_time(seen.seen_at),
+            refused_at=_time(seen.refused_at),
+            is_refused=seen.is_refused(now),
+            cause=seen.cause,
+        )
 
 
 class StageOut(BaseModel):
@@ -149,6 +187,7 @@ class DeploymentOut(BaseModel):
     check_only: bool
     stages: list[StageOut]
     failure: FailureOut | None
+    warning: FailureOut | None = Field(description="How its build is known to fail, told before it.")
     checks: list[CheckOut]
 
     @classmethod
@@ -159,7 +198,7 @@ class DeploymentOut(BaseModel):
             StageOut(state=stage.state, since=_at(stage.since), until=_time(stage.until))
             for stage in stages(one)
         ]
-        failure, checks = one.failure, one.checks
+        failure, warning, checks = one.failure, one.warning, one.checks
         return cls(
             id=one.id,
             project=tenant.of.project.path,
@@ -175,6 +214,7 @@ class DeploymentOut(BaseModel):
             check_only=one.check_only,
             stages=took,
             failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
+            warning=FailureOut.model_validate(warning, from_attributes=True) if warning else None,
             checks=[CheckOut.model_validate(check, from_attributes=True) for check in checks],
         )
 

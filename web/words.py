@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from flask import Flask, url_for
+from markupsafe import Markup
 
 from orchestrator import report
 from orchestrator.markdown import plain
 from orchestrator.report import size
 
 _STATIC = Path(__file__).parent / "static"
+_CODE = Markup("<code>{}</code>")
 
 #: Codex's tone of each state of a deployment and of an account.
 _TONES: Mapping[str, str] = {
@@ -50,6 +52,15 @@ def tone(state: str) -> str:
     return _TONES.get(state, "notice")
 
 
+def codes(text: str) -> Markup:
+    """Text in which what stands between backticks is code; all of it is escaped."""
+    parts = plain(text).split("`")
+    if len(parts) % 2 == 0:
+        # A backtick without its partner is one.
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup().join(_CODE.format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 @cache
 def _digest(name: str) -> str:
     return hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
@@ -63,7 +74,7 @@ def static_file(name: str) -> str:
 def install(app: Flask) -> None:
     """Give the templates their words."""
     app.jinja_env.filters.update(
-        instant=instant, moment=moment, duration=duration, tone=tone, size=size, plain=plain
+        instant=instant, moment=moment, duration=duration, tone=tone, size=size, plain=plain, codes=codes
     )
     app.jinja_env.globals["static_file"] = static_file
     app.jinja_env.trim_blocks = True

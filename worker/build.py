@@ -9,10 +9,11 @@ from itertools import islice
 
 from orchestrator import outcome as out
 from orchestrator.components import own_source
-from orchestrator.diagnosis import explain_build
+from orchestrator.diagnosis import explain_build, explain_refusal
 from orchestrator.jobs import component_image, image_names, to_build
-from orchestrator.outcome import Failure, KeptLog, Outcome
+from orchestrator.outcome import KeptLog, Outcome
 from orchestrator.preview import REBUILD
+from orchestrator.runtimes import REFUSALS
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
 from worker.step import Site, kept
 
@@ -35,8 +36,9 @@ def start(site: Site) -> Outcome:
     deployment = site.deployment
     if deployment.image is not None:
         return _start_component(site)
-    mine = [build for build in site.account.builds() if build.image_name == deployment.image_name]
-    adopted = next((build for build in mine if _is_wanted(site, build.resolved_ref)), None)
+    adopted = next(
+        (one for one in _started(site, deployment.image_name) if _is_wanted(site, one.resolved_ref)), None
+    )
     if adopted is not None:
         return out.BuildStarted(adopted.id, merged_sha=_merged(site, adopted.resolved_ref))
     if _may_still_appear(site):
@@ -83,11 +85,17 @@ def _refused(site: Site, error: BadRequest, of: str = "") -> Outcome:
     if "Failed to resolve ref" in str(error) and site.deployment.attempts < _RESOLVE_TRIES:
         # GitLab may be away for a moment, which builds-api cannot tell from a private repository.
         return out.NotNow(str(error), seconds=2.0)
-    remedy = "Builds need a repository that anybody can clone; check that the project is public."
+    failure = explain_refusal(str(error))
     if of:
         remedy = "Builds need a repository that anybody can clone, and a branch or tag that is there."
-    summary = f"Toolforge would not start the build{of}: {error}"
-    return out.StageFailed(Failure(stage="build", summary=summary, remedy=remedy))
+        failure = replace(failure, summary=f"component {of}: {failure.summary}", remedy=remedy)
+    return out.StageFailed(failure)
+
+
+def _started(site: Site, image_name: str) -> list[Build]:
+    """The builds of that image, but for one that failed before and is made up for now."""
+    over = site.deployment.retry.build_id if site.deployment.retry else None
+    return [one for one in site.account.builds() if one.image_name == image_name and one.id != over]
 
 
 def _start_component(site: Site) -> Outcome:
@@ -95,7 +103,7 @@ def _start_component(site: Site) -> Outcome:
     assert wanted is not None, "there is nothing else to build"
     name, source = wanted
     image_name = component_image(site.deployment, name)
-    adopted = next((one for one in site.account.builds() if one.image_name == image_name), None)
+    adopted = next(iter(_started(site, image_name)), None)
     if adopted is not None:
         return out.BuildStarted(adopted.id)
     if _may_still_appear(site):
@@ -109,7 +117,7 @@ def _start_component(site: Site) -> Outcome:
             source_url=str(source.repository), ref=source.ref, image_name=image_name, latest=source.latest
         )
     except BadRequest as error:
-        return _refused(site, error, f" of component {name}")
+        return _refused(site, error, name)
     return out.BuildStarted(build_id)
 
 
@@ -176,8 +184,9 @@ def _failed(site: Site, build: Build) -> Outcome:
     failure = explain_build(log.text, build.message)
     wanted = to_build(site.deployment) if site.deployment.image is not None else None
     if wanted is not None:
-        failure = replace(failure, summary=f"component {wanted[0]}: {failure.summary}")
-    return out.StageFailed(failure, log)
+        return out.StageFailed(replace(failure, summary=f"component {wanted[0]}: {failure.summary}"), log)
+    runtime = REFUSALS.get(failure.cause)
+    return out.StageFailed(failure, log, site.pins(runtime) if runtime else ())
 
 
 def _log(site: Site, build: Build) -> KeptLog:

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 from orchestrator import outcome as out
 from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB, candidate_id, component_jobs
-from orchestrator.diagnosis import excerpt, explain_crash
+from orchestrator.diagnosis import NOT_FOUND_CODE, explain_crash, explain_unready
 from orchestrator.jobs import Usual, jobs_beside, web_job
-from orchestrator.markdown import plain
-from orchestrator.outcome import Failure, Outcome, toolforge_failed
+from orchestrator.outcome import Failure, KeptLog, Outcome, toolforge_failed
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.repoconfig import FILE_NAME, RepoConfig, restored
@@ -162,32 +161,55 @@ def _watch(site: Site, specs: Sequence[JobSpec]) -> Outcome:
         except Gone:
             return out.JobVanished()
         if spec.schedule is None:
-            seen = _seen(site, job, spec.command)
+            seen = _seen(site, job, spec)
             if not isinstance(seen, out.JobReady):
                 return seen
     return out.JobReady()
 
 
-def _seen(site: Site, job: Job, command: str) -> Outcome:
+def _seen(site: Site, job: Job, spec: JobSpec) -> Outcome:
     """How a continuous job is."""
     component = _component(site, job.name)
     if job.has_crashed and not job.is_ready:
-        return _crashed(site, job, command, component or "web process")
+        return _crashed(site, job, spec.command, component)
     if job.is_ready:
         return out.JobReady()
     is_late = site.now - site.deployment.step_since > site.settings.start_seconds
-    last_words = excerpt(plain("\n".join(_log(site, job.name)))) if is_late else ""
     has_begun = not job.reason.startswith(_NOT_BEGUN)
+    if is_late and has_begun:
+        return _late(site, job, spec, component)
     reason = f"{component}: {job.reason}" if component else job.reason
-    return out.JobNotReady(reason, last_words, has_begun=has_begun)
+    return out.JobNotReady(reason, has_begun=has_begun)
 
 
-def _crashed(site: Site, job: Job, command: str, what: str) -> Outcome:
+def _late(site: Site, job: Job, spec: JobSpec, component: str) -> Outcome:
+    log = job_log(site, job.name)
+    failure = explain_unready(
+        log.text,
+        job.reason,
+        health=spec.health_path,
+        port=spec.port,
+        seconds=site.settings.start_seconds,
+    )
+    return out.JobNotReady(job.reason, _of(component, failure), log)
+
+
+def _crashed(site: Site, job: Job, command: str, component: str) -> Outcome:
     lines = _log(site, job.name)
     if not lines and site.now - site.deployment.step_since < _LOG_LAG_SECONDS:
         return out.JobNotReady(f"{job.reason}; its log has not arrived yet")
     log = kept(lines, site.settings.log_limit_bytes)
-    return out.StageFailed(explain_crash(log.text, job.exit_code, command, what=what), log)
+    commits = site.procfile() if job.exit_code == NOT_FOUND_CODE else None
+    failure = explain_crash(log.text, job.exit_code, command, job.reason, commits_procfile=commits)
+    return out.StageFailed(_of(component, failure), log)
+
+
+def _of(component: str, failure: Failure) -> Failure:
+    """The failure as that of a component, where it is not that of the web part."""
+    if not component:
+        return failure
+    summary = failure.summary.replace("the web process", "its process")
+    return replace(failure, summary=f"{component}: {summary}")
 
 
 def _log(site: Site, name: str) -> list[str]:
@@ -198,9 +220,9 @@ def _log(site: Site, name: str) -> list[str]:
         return []
 
 
-def job_excerpt(site: Site) -> str:
-    """The last lines of the published job's log that say something."""
-    return excerpt(plain("\n".join(_log(site, PUBLISHED_JOB))))
+def job_log(site: Site, name: str = PUBLISHED_JOB) -> KeptLog:
+    """The end of a job's log; empty when it cannot be had."""
+    return kept(_log(site, name), site.settings.log_limit_bytes)
 
 
 def roll_back(site: Site) -> Outcome:

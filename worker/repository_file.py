@@ -8,12 +8,14 @@ from orchestrator import components, filters
 from orchestrator import outcome as out
 from orchestrator.gitlab import GitLab, Missing
 from orchestrator.located import MOST_BYTES
-from orchestrator.outcome import Failure, Outcome, Refusal
+from orchestrator.outcome import Failure, Outcome, Pin, Refusal
 from orchestrator.preview import ASKED_FOR, Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.repofile import WrongFile, parse
 from orchestrator.repovalues import Bounds
+from orchestrator.runtimes import MOST_BYTES as MOST_PIN_BYTES
+from orchestrator.runtimes import pins as found_pins
 
 #: With more changed files than this, filters of paths hold nothing back.
 _MOST_PATHS = 2000
@@ -28,13 +30,17 @@ class Reading:
     preview: Preview
     deployment: Deployment
     bounds: Bounds
+    #: Languages of which the builder has refused a version: only of these it is read which one is wanted.
+    runtimes: frozenset[str] = frozenset()
 
 
 def read(reading: Reading) -> Outcome:
     """What the file asks for. Raises :class:`GitLabError` when GitLab cannot tell."""
-    content = _content(reading)
+    project, preview, sha = reading.project, reading.preview, reading.deployment.sha
+    # One byte more than is taken, so that a longer file is noticed.
+    content = at_commit(reading.gitlab, project, preview, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
     if content is None:
-        return out.FileRead({})
+        return out.FileRead({}, pins(reading))
     try:
         config = parse(content, reading.bounds)
     except WrongFile as error:
@@ -45,23 +51,34 @@ def read(reading: Reading) -> Outcome:
         return out.StageFailed(_does_not_fit(str(error)))
     config = config.model_copy(update={"components": parts})
     refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
-    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored())
+    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored(), pins(reading))
 
 
-def _content(reading: Reading) -> bytes | None:
-    """The file at the commit, from the project that it was pushed to; None when there is none.
+def pins(reading: Reading) -> tuple[Pin, ...]:
+    """The versions that the commit asks for. Raises :class:`GitLabError` when GitLab cannot tell."""
 
-    The target project has the commits of its merge requests, too, whoever may read the other one.
+    def read_file(path: str) -> bytes | None:
+        project, preview, sha = reading.project, reading.preview, reading.deployment.sha
+        return at_commit(reading.gitlab, project, preview, path, sha, most_bytes=MOST_PIN_BYTES)
+
+    return found_pins(reading.runtimes, read_file)
+
+
+def at_commit(
+    gitlab: GitLab, project: Project, preview: Preview, path: str, sha: str, *, most_bytes: int
+) -> bytes | None:
+    """A file at a commit, from the project that it was pushed to; None when there is none.
+
+    The target project has the commits of its merge requests, too, whoever may read the other one. Raises
+    :class:`GitLabError` when GitLab cannot tell.
     """
-    target = reading.project.gitlab_id
+    target = project.gitlab_id
     source = None
-    if not reading.preview.is_from_project:
-        source = reading.gitlab.merge_request(target, reading.preview.iid).source_project_id
+    if not preview.is_from_project:
+        source = gitlab.merge_request(target, preview.iid).source_project_id
     for project_id in dict.fromkeys([source or target, target]):
         try:
-            sha = reading.deployment.sha
-            # One byte more than is taken, so that a longer file is noticed.
-            return reading.gitlab.file(project_id, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
+            return gitlab.file(project_id, path, sha, most_bytes=most_bytes)
         except Missing:
             continue
     return None

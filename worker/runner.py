@@ -12,12 +12,13 @@ from orchestrator import outcome as out
 from orchestrator.belongings import component_jobs
 from orchestrator.bootstrap import Parts
 from orchestrator.components import Source
+from orchestrator.diagnosis import procfile
 from orchestrator.engines import AWAY
 from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from orchestrator.gitlab import GitLabBusy, GitLabError, Missing
 from orchestrator.jobs import reusable_component
 from orchestrator.logs import about
-from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome
+from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome, Pin
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
@@ -249,6 +250,8 @@ class Runner:
                 merged_now=lambda: self._parts.gitlab.merged_result(*place.merge_request),
                 is_merge=lambda sha: self._is_merge(place, deployment, sha),
                 tree=lambda sha: self._tree(place, sha),
+                procfile=lambda: self._procfile(place, deployment),
+                pins=lambda runtime: self._pins(place, deployment, runtime),
                 reusable=lambda sha, tree: self._reusable(place, deployment, sha, tree),
                 reusable_component=lambda name, source: self._reusable_component(deployment, name, source),
                 now=self._clock(),
@@ -260,8 +263,10 @@ class Runner:
         with self._parts.store.read() as tx:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
+            refused = frozenset(one.runtime for one in tx.runtimes() if one.is_refused(self._clock()))
         bounds = self._parts.settings.bounds()
-        return repository_file.read(Reading(self._parts.gitlab, project, preview, deployment, bounds))
+        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
+        return repository_file.read(reading)
 
     def _head_now(self, place: _Place) -> str:
         return self._parts.gitlab.merge_request(*place.merge_request).sha
@@ -278,6 +283,28 @@ class Runner:
             # All that is lost is the chance to build once instead of twice.
             log.info("commit %s of %s: its files are not known: %s", sha, place.project.path, error)
             return ""
+
+    def _procfile(self, place: _Place, deployment: Deployment) -> str | None:
+        gitlab, sha, most = self._parts.gitlab, deployment.sha, procfile.MOST_BYTES
+        try:
+            content = repository_file.at_commit(
+                gitlab, place.project, place.preview, "Procfile", sha, most_bytes=most
+            )
+        except GitLabError as error:
+            # All that is lost is a part of a sentence.
+            log.info("deployment %s: its Procfile is not known: %s", deployment.id, error)
+            return None
+        return (content or b"").decode("utf-8", "replace")
+
+    def _pins(self, place: _Place, deployment: Deployment, runtime: str) -> tuple[Pin, ...]:
+        gitlab, bounds = self._parts.gitlab, self._parts.settings.bounds()
+        reading = Reading(gitlab, place.project, place.preview, deployment, bounds, frozenset({runtime}))
+        try:
+            return repository_file.pins(reading)
+        except GitLabError as error:
+            # All that is lost is to know it before the next build.
+            log.info("deployment %s: what it asks for is not known: %s", deployment.id, error)
+            return ()
 
     def _reusable(self, place: _Place, deployment: Deployment, sha: str, tree: str) -> str | None:
         with self._parts.store.read() as tx:

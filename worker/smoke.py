@@ -17,10 +17,11 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from orchestrator import outcome as out
+from orchestrator.diagnosis import explain_check
 from orchestrator.expectation import MOST_BODY_BYTES, Answer, is_wanted_status, missed, needs_body
 from orchestrator.outcome import CheckResult, Outcome
 from orchestrator.repoconfig import Check
-from worker.deploy import job_excerpt
+from worker.deploy import job_log
 from worker.step import Site
 
 _REDIRECTS = 5
@@ -48,7 +49,11 @@ def check(site: Site) -> Outcome:
         return out.ChecksDone(tuple(results))
     spent = site.now - site.deployment.step_since + time.monotonic() - started
     is_last_try = spent >= site.settings.check_seconds or any(result.is_last for result in failed)
-    return out.ChecksDone(tuple(results), job_excerpt(site) if is_last_try else "")
+    done = out.ChecksDone(tuple(results))
+    if not is_last_try:
+        return done
+    log = job_log(site)
+    return replace(done, failure=explain_check(log.text, done.answers), log=log)
 
 
 def _checks(site: Site) -> Sequence[Check]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.components import Source
 from orchestrator.errors import PreviewError
-from orchestrator.outcome import KeptLog
+from orchestrator.outcome import KeptLog, Pin
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
@@ -50,6 +50,10 @@ class Site:
     is_merge: Callable[[str], bool]
     #: Names the files of a commit, whatever its history; empty when GitLab cannot tell.
     tree: Callable[[str], str]
+    #: The version of a language that the commit asks for; empty when it names none or GitLab cannot tell.
+    pins: Callable[[str], tuple[Pin, ...]]
+    #: The commit's Procfile, empty where it has none; None when GitLab cannot tell.
+    procfile: Callable[[], str | None]
     #: The image of a commit, or of a tree, that the account should still have.
     reusable: Callable[[str, str], str | None]
     #: The image of a component, from the same source, that the account should still have.

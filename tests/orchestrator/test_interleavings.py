@@ -26,7 +26,14 @@ from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import Verb
-from orchestrator.outcome import CheckResult, CleaningOutcome, Failure, Outcome, Refusal
+from orchestrator.outcome import (
+    CheckResult,
+    CleaningOutcome,
+    Failure,
+    Outcome,
+    Refusal,
+    toolforge_failed,
+)
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -38,6 +45,7 @@ from tests.databases import Server, migrate
 from tests.orchestrator.scene import GOOD, A, B, C, World
 
 _BROKEN = out.StageFailed(Failure(stage="build", summary="it broke", remedy="mend it"))
+_NO_FAULT_OF_ITS_OWN = out.StageFailed(toolforge_failed("the image store was away"))
 _UNWELL: list[Outcome] = [
     out.NotNow("502", throttled=True),
     out.NotNow("timeout", may_have_happened=True),
@@ -50,7 +58,7 @@ _BAD: dict[Step, list[Outcome]] = {
         out.FileRead({"run": {"envvars": {"NAME": "value"}}, "life": {"min": "1h", "max": "2h"}}),
     ],
     Step.START_BUILD: [_BROKEN, out.WrongCommit("b", "f" * 40), out.BuildAwaited(5.0)],
-    Step.WATCH_BUILD: [_BROKEN, out.BuildGoesOn(), out.BuildVanished()],
+    Step.WATCH_BUILD: [_BROKEN, _NO_FAULT_OF_ITS_OWN, out.BuildGoesOn(), out.BuildVanished()],
     Step.START_CANDIDATE: [_BROKEN],
     Step.WATCH_CANDIDATE: [_BROKEN, out.JobNotReady("pending"), out.JobVanished()],
     Step.PUBLISH: [_BROKEN],

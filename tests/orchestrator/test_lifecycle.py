@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import outcome as out
+from orchestrator import report
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.merge_request import Verb
-from orchestrator.outcome import CheckResult, Failure
+from orchestrator.outcome import CheckResult, Failure, KeptLog, toolforge_failed
 from orchestrator.pool import AccountState
 from orchestrator.preview import State, Step
 from orchestrator.records import Kind
@@ -41,6 +42,25 @@ def test_a_merge_request_gets_an_account_and_gives_it_back_clean(world: World) -
     assert lease is not None
     assert (lease.bytes_before, lease.bytes_after) == (5, 0)
     assert newest.why == "dev-0 was given back clean: 5 bytes of images before, 0 bytes after"
+
+
+def test_a_build_that_toolforge_fails_is_told_and_built_once_more(world: World) -> None:
+    away = out.StageFailed(toolforge_failed("the image store was away"), KeptLog("502"))
+    world.sees()
+    world.steps(out.BuildStarted("b1"), away)
+    assert (world.deployment().state, world.deployment().step) == (State.BUILDING, Step.START_BUILD)
+    with world.store.read() as tx:
+        newest = tx.events_of(world.preview().id)[-1]
+        assert tx.log(world.deployment().id, "build") is None, "the log of the next build is the one to read"
+    assert newest.why == "the image store was away; no fault of the commit, so it is built once more"
+    note = report.note(world.views.subject(world.preview().id, world.now)[1])
+    assert "building it once more" in note
+    assert "`the image store was away`" in note
+    world.later(20)
+    world.steps(out.BuildStarted("b2"), away)
+    assert world.deployment().state is State.FAILED
+    with world.store.read() as tx:
+        assert tx.log(world.deployment().id, "build") == "502"
 
 
 def test_a_delivery_taken_twice_counts_once(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator import outcome as out
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure
+from orchestrator.outcome import CheckResult, Failure, Retry, toolforge_failed
 from orchestrator.preview import (
     ENDED,
     PENDING,
@@ -67,6 +67,24 @@ def at(step: Step, **changes: object) -> Deployment:
     way = [State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING, State.LIVE]
     entered = dict.fromkeys(way[: way.index(state) + 1], NOW)
     return a_deployment(state=state, step=step, account_id=1, fence=1, due_at=NOW, entered=entered, **changes)
+
+
+def test_a_build_that_toolforge_fails_is_built_once_more_and_no_more() -> None:
+    away = out.StageFailed(toolforge_failed("the image store was away"))
+    first = apply(at(Step.WATCH_BUILD, build_id="b1"), away, a_scene())
+    assert (first.state, first.step, first.build_id) == (State.BUILDING, Step.START_BUILD, None)
+    assert first.retry == Retry("b1", "the image store was away")
+    assert first.due_at is not None
+    assert first.due_at > NOW + 1
+    second = apply(apply(first, out.BuildStarted("b2"), a_scene()), away, a_scene())
+    assert second.state is State.FAILED
+    assert second.failure is not None
+    assert second.failure.remedy.endswith("It was tried twice.")
+
+
+def test_what_the_commit_fails_by_itself_is_not_built_again() -> None:
+    failed = apply(at(Step.WATCH_BUILD, build_id="b1"), out.StageFailed(FAILURE), a_scene())
+    assert (failed.state, failed.retry) == (State.FAILED, None)
 
 
 def test_a_deployment_goes_from_the_queue_to_live() -> None:

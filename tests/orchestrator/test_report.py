@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.outcome import CheckResult, Failure
+from orchestrator.diagnosis import explain_build
+from orchestrator.outcome import CheckResult, Evidence, Failure
 from orchestrator.preview import STEPS, Deployment, State, Step
 from orchestrator.records import Preview
 from orchestrator.report import Status, Subject, desired, marker, must_send, note
@@ -312,6 +313,43 @@ def outside_of_code(markdown: str) -> list[str]:
     return lines
 
 
+def test_a_cause_is_told_with_its_lines_and_their_places_in_the_log() -> None:
+    failure = Failure(
+        "build",
+        "flask==99 is not to be had",
+        "Correct its version.",
+        "the last words",
+        cause="python-dependency-not-found",
+        confidence="certain",
+        evidence=(Evidence(12, "ERROR: no flask==99"), Evidence(0, "exit code 1")),
+        log="build",
+    )
+    text = note(a_subject(a_deployment(State.FAILED, failure=failure)))
+    assert "**What happened:** `flask==99 is not to be had`" in text
+    assert f"- [build log, line 12]({PAGE}/7/build?line=12#L12): `ERROR: no flask==99`" in text
+    assert "- Toolforge: `exit code 1`" in text
+    assert "<details><summary>The last lines that say something</summary>" in text
+
+
+def test_what_is_not_sure_is_told_so() -> None:
+    failure = Failure("build", "it may be this", "Try that.", cause="node-memory", confidence="likely")
+    text = note(a_subject(a_deployment(State.FAILED, failure=failure)))
+    assert "**What probably happened:** `it may be this`" in text
+
+
+@given(words=hostile)
+def test_what_a_log_names_stays_code_in_the_remedy(words: str) -> None:
+    line = " ".join(words.split())
+    sign = "ext.c:1:10: fatal error: nosuch.h: No such file or directory"
+    log = f"{sign} {line}\nERROR: Failed to build '{line}'"
+    failure = explain_build(f"{log}\n[Error: Unable to install dependencies using pip]", words)
+    text = note(a_subject(a_deployment(State.FAILED, failure=failure)))
+    for told in outside_of_code(text):
+        assert "@" not in told
+        assert "![" not in told
+        assert "<" not in _OUR_HTML.sub("", told.replace(marker(a_preview()), ""))
+
+
 @given(state=st.sampled_from(State), texts=st.tuples(*[hostile] * 6), live_too=st.booleans())
 def test_hostile_text_cannot_leave_its_code(state: State, texts: tuple[str, ...], live_too: bool) -> None:
     summary, excerpt, check_name, check_message, account, image = texts
@@ -319,7 +357,14 @@ def test_hostile_text_cannot_leave_its_code(state: State, texts: tuple[str, ...]
         state,
         id=8,
         sha=B,
-        failure=Failure(stage="check", summary=summary, remedy="Mend it.", excerpt=excerpt),
+        failure=Failure(
+            stage="check",
+            summary=summary,
+            remedy="Mend it.",
+            excerpt=excerpt,
+            evidence=(Evidence(3, check_message), Evidence(0, account)),
+            log="job",
+        ),
         checks=(CheckResult(check_name, False, check_message),),
         image=image,
     )

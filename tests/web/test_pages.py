@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,8 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import outcome as out
+from orchestrator.diagnosis import explain_build, explain_check
 from orchestrator.merge_request import MergeRequest
-from orchestrator.outcome import CheckResult, Failure, KeptLog
+from orchestrator.outcome import CheckResult, Failure, KeptLog, Pin
+from orchestrator.runtimes import RuntimeSeen
 from tests.orchestrator.scene import A, World
 from tests.web.scene import WebScene
 
@@ -124,10 +127,53 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
     world.sees()
     world.steps(out.BuildStarted("b"), out.BuildSucceeded("i"), out.JobStarted(), out.JobReady())
     world.later(1000)
-    world.step(out.ChecksDone((CheckResult("GET /", False, "500 in 3 ms"),), "Traceback"))
+    answers = (CheckResult("GET /", False, "500 in 3 ms"),)
+    world.step(out.ChecksDone(answers, explain_check("Traceback", "GET /: 500 in 3 ms")))
     text = words_in(web.get(PAGE).text)
     for wanted in ("check failed", "Run the same commit", "failed: GET /: 500 in 3 ms", "Traceback"):
         assert wanted in text
+
+
+def test_the_builders_page_and_document_show_what_builds_have_shown(web: WebScene, world: World) -> None:
+    assert "No build has shown anything yet" in web.get("/builders").text
+    now = time.time()
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.9", seen_at=now), now)
+        tx.put_runtime(RuntimeSeen("Python", "3.99", now, "python-version-missing"), now)
+        tx.put_runtime(RuntimeSeen("Node.js", "<22", seen_at=now), now)
+    text = words_in(web.get("/builders").text)
+    assert (
+        text.index("Node.js <22 there") < text.index("Python 3.99 refused") < text.index("Python 3.9 there")
+    )
+    items = web.get("/api/v1/builders").json()["items"]
+    assert [(one["runtime"], one["wanted"], one["is_refused"]) for one in items] == [
+        ("Node.js", "<22", False),
+        ("Python", "3.99", True),
+        ("Python", "3.9", False),
+    ]
+
+
+def test_what_will_probably_fail_is_shown_before_it_does(web: WebScene, world: World) -> None:
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", world.now, "python-version-missing"), world.now)
+    world.sees(reads=False)
+    world.step(out.FileRead({}, (Pin("Python", "3.99", ".python-version"),)))
+    text = words_in(web.get(PAGE).text)
+    assert "it will probably fail: Toolforge's builder refuses Python 3.99" in text
+    world.sees(state="closed")
+    assert "it will probably fail" not in words_in(web.get(PAGE).text)
+
+
+def test_the_lines_that_show_a_cause_lead_to_their_places_in_the_log(web: WebScene, world: World) -> None:
+    world.sees()
+    log = "one\n\x1b[31m[Error: The runtime.txt file isn't supported]\x1b[0m\nthree"
+    world.steps(out.BuildStarted("b"), out.StageFailed(explain_build(log, "Tasks failed"), KeptLog(log)))
+    page = web.get(PAGE).text
+    address = f"{PAGE}/{world.deployment().id}/build?line=2"
+    assert f'href="{address}#L2"' in page
+    assert "Delete <code>runtime.txt</code> and name" in page
+    assert 'id="L2"' in web.get(address).text
+    assert "runtime.txt file isn" in web.get(address).text.partition('id="L2"')[2].partition("</li>")[0]
 
 
 def test_a_kept_log_is_plain_text_without_colours(web: WebScene, world: World) -> None:

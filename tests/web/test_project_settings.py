@@ -49,7 +49,7 @@ def sends(visitor: Visitor, **changes: str) -> str:
 def test_a_form_that_is_sent_as_it_is_changes_nothing(house: House, maintainer: Visitor) -> None:
     before = project(house).rules
     assert set(form(maintainer)) == {
-        *("forks", "drafts", "check_only_bots", "build", "seen"),
+        *("forks", "drafts", "check_only_bots", "build", "refused_versions", "seen"),
         *("labels", "no_labels", "targets", "paths", "ignored_paths", "bots"),
     }
     assert "It is set so already." in sends(maintainer)
@@ -64,6 +64,7 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
         drafts="wait",
         check_only_bots="no",
         build="merged-result",
+        refused_versions="fail",
         paths=" src/* \r\n\r\nweb/*\n",
         labels=HOSTILE,
     )
@@ -71,7 +72,8 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
     assert (rules.forks, rules.drafts, rules.check_only_bots) == (Forks.NEVER, Drafts.WAIT, False)
     assert rules.paths == ("src/*", "web/*")
     assert rules.merged_result
-    assert "max its rules are changed: forks, drafts, labels, paths, check_only_bots, merged_result" in words
+    changed = "forks, drafts, labels, paths, check_only_bots, merged_result, refused_versions"
+    assert f"max its rules are changed: {changed}" in words
     page = maintainer.get(SETTINGS).text
     assert "alert(1)" in page
     assert [tag for tag, _ in tags_in(page)].count("script") == 1, "our own file, and nothing else"

@@ -158,13 +158,23 @@ ROWS = (
     Row("connections cut in the middle", fault("cut_middle", "builds.start", "builds.get", "jobs.get")),
     Row("a lost answer to the start of the build", fault("lost", "builds.start")),
     Row("a lost answer to the start of the job", fault("lost", "jobs.update")),
+    Row("an image store that is away during the build", fault("registry_away"), is_slow=True),
+    # Toolforge's own, after a second try.
+    Row(
+        "an image store that is away during every build",
+        fault("registry_away", count=2),
+        ends=State.FAILED,
+        stage="toolforge",
+        words="image store could not be reached",
+        is_slow=True,
+    ),
     # The commit's own, or the account's.
     Row(
         "a build that fails",
         fault("build_fails"),
         ends=State.FAILED,
         stage="build",
-        words="the dependencies could not be installed",
+        words="the Python dependencies could not be installed",
     ),
     Row(
         "a store that is full in the middle of a build",

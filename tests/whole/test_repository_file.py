@@ -136,7 +136,7 @@ def test_a_tool_of_several_parts_is_previewed_as_a_whole(scene: Scene) -> None:
     failed = scene.verdict(merge_request, sha)
     assert failed.state is State.FAILED
     assert failed.failure is not None
-    assert failed.failure.summary.startswith("the component worker exited right after its start")
+    assert failed.failure.summary.startswith("component worker: its process exited")
     assert "no broker" in failed.failure.excerpt
     assert scene.page(merge_request).status_code == 200, "the good one is back"
     wait_for("its worker", lambda: {"preview", "worker", "nightly"} <= jobs(scene))

@@ -93,9 +93,9 @@ def test_a_good_preview_survives_a_bad_push(
 @pytest.mark.parametrize(
     ("sample", "stage", "words"),
     [
-        ("python-pin", "build", "does not know the Python version"),
-        ("crash", "start", "exited right after its start"),
-        ("no-web", "start", "'web' was not found"),
+        ("python-pin", "build", "does not have Python 3.14"),
+        ("crash", "start", "the envvar EDITATHON_PLACES is not set"),
+        ("no-web", "start", "'web' was not found (exit code 127): its Procfile names clock and no web"),
         ("check-fails", "check", "expected below 500"),
     ],
 )

@@ -28,7 +28,7 @@ from worker.step import Site
 #: The commit that every build resolves to, and one that none does.
 SHA, OTHER_SHA = "a" * 40, "b" * 40
 #: What the local Toolforge makes of a merge request, by its number.
-GOOD, BROKEN, ENDLESS, CRASHING, LOUD, MISSING, LATE = range(1, 8)
+GOOD, BROKEN, ENDLESS, CRASHING, LOUD, MISSING, LATE, PINNED = range(1, 9)
 SCENARIO: dict[str, Any] = {
     "instant": True,
     "resolve": "scenario",
@@ -38,6 +38,12 @@ SCENARIO: dict[str, Any] = {
             "outcome": "failure",
             "resolved_ref": SHA,
             "log": ["[Error: Unable to install dependencies using pip]", "the last words"],
+        },
+        {
+            "match": {"image_name": f"mr{PINNED}-*"},
+            "outcome": "failure",
+            "resolved_ref": SHA,
+            "log": ["[Error: The requested Python version isn't recognised]"],
         },
         {"match": {"image_name": f"mr{ENDLESS}-*"}, "duration": 10_000_000, "resolved_ref": SHA},
         {
@@ -133,6 +139,8 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "address_busy": False,
         "needed_beside": frozenset(),
         "guard": lambda: None,
+        "procfile": lambda: None,
+        "pins": lambda runtime: (),
         "head_now": lambda: deployment.sha,
         "merged_now": lambda: None,
         "is_merge": lambda sha: False,

@@ -102,7 +102,9 @@ def test_a_component_that_crashes_is_the_cause(account: AccountClient) -> None:
     site = a_site(account, deployment)
     deploy.publish(site)
     failed = until(lambda: isinstance(o := deploy.watch_job(site), out.StageFailed) and o)
-    assert failed.failure.summary == "the component crashing exited right after its start (exit code 4)"
+    assert (
+        failed.failure.summary == "component crashing: its process exited right after its start (exit code 4)"
+    )
     assert "no broker" in failed.failure.excerpt
     assert "no broker" in failed.log.text
 
@@ -171,7 +173,9 @@ def test_a_bad_component_is_found_before_it_takes_a_good_ones_place(
     site = a_site(account, bad, serving=good, needed_beside=beside(good))
     deploy.start_candidate(site)
     failed = until(lambda: isinstance(o := deploy.watch_candidate(site), out.StageFailed) and o)
-    assert failed.failure.summary == "the component worker exited right after its start (exit code 3)"
+    assert (
+        failed.failure.summary == "component worker: its process exited right after its start (exit code 3)"
+    )
     over = replace(bad, state=State.FAILED, step=Step.TIDY)
     assert teardown.tidy(a_site(account, over, serving=good, needed_beside=beside(good))) == out.Tidied()
     assert images(workshop) == dict.fromkeys([PUBLISHED_JOB, "worker"], digest(good.image))
@@ -280,7 +284,7 @@ def test_a_build_of_a_component_that_fails_is_named(account: AccountClient) -> N
     assert isinstance(started, out.BuildStarted)
     site = a_site(account, replace(broken, build_id=started.build_id))
     failed = until(lambda: isinstance(o := build.watch(site), out.StageFailed) and o)
-    assert failed.failure.summary == "component redis: the dependencies could not be installed"
+    assert failed.failure.summary == "component redis: the Python dependencies could not be installed"
     assert failed.log is not None
 
 

@@ -61,6 +61,17 @@ class Repository:
         project = Project(1, self.project.id, self.project.path, url, f"{url}.git", (), (), 0.0)
         return read(Reading(self.client, project, preview, deployment, Bounds()))
 
+    def asks_for(self, sha: str, *runtimes: str) -> tuple[out.Pin, ...]:
+        """The versions of `runtimes` that it names at the commit."""
+        assert self.merge_request is not None
+        deployment = a_deployment(sha=sha, state=State.QUEUED, step=Step.READ_FILE)
+        preview = replace(a_site(NOBODY, deployment).preview, iid=self.merge_request.iid)
+        project = Project(1, self.project.id, self.project.path, "", "", (), (), 0.0)
+        wanted = frozenset(runtimes)
+        outcome = read(Reading(self.client, project, preview, deployment, Bounds(), wanted))
+        assert isinstance(outcome, out.FileRead)
+        return outcome.pins
+
 
 NOBODY: Any = None
 
@@ -208,6 +219,13 @@ def test_a_gitlab_that_cannot_answer_is_asked_again(gitlab: LocalGitLab, reposit
     repository.client = GitLab("http://127.0.0.1:1", "none", user_agent="tests")
     with pytest.raises(GitLabBusy):
         repository.reads(sha)
+
+
+def test_only_the_versions_that_are_asked_about_are_read(repository: Repository) -> None:
+    sha = repository.pushes({".python-version": "3.99\n", "package.json": '{"engines": {"node": "99"}}'})
+    assert repository.asks_for(sha) == ()
+    assert repository.asks_for(sha, "Python", "Go") == (out.Pin("Python", "3.99", ".python-version"),)
+    assert repository.asks_for(sha, "Node.js") == (out.Pin("Node.js", "99", "package.json"),)
 
 
 # --- what is asked for --------------------------------------------------------------------------------

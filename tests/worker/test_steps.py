@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator import outcome as out
 from orchestrator.belongings import PUBLISHED_JOB
+from orchestrator.outcome import Pin, Retry
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.rules import Rules
 from orchestrator.settings import load_settings
@@ -22,6 +23,7 @@ from tests.worker.scene import (
     LOUD,
     MISSING,
     OTHER_SHA,
+    PINNED,
     SHA,
     Workshop,
     a_deployment,
@@ -68,6 +70,15 @@ def test_a_build_that_was_started_before_is_found_and_not_started_again(account:
     deployment = started(account, ENDLESS)
     assert build.start(a_site(account, deployment)) == out.BuildStarted(str(deployment.build_id))
     assert len(account.builds()) == 1
+
+
+def test_a_build_that_toolforge_failed_is_not_taken_for_the_next_one(account: AccountClient) -> None:
+    first = started(account)
+    retried = replace(first, build_id=None, retry=Retry(str(first.build_id), "the image store was away"))
+    again = build.start(a_site(account, retried))
+    assert isinstance(again, out.BuildStarted)
+    assert again.build_id != first.build_id
+    assert build.start(a_site(account, retried)) == replace(again, tree="")
 
 
 def test_a_build_whose_answer_was_lost_is_found_and_not_started_again(
@@ -223,10 +234,24 @@ def test_an_image_of_the_same_files_is_run_instead_of_built_again(account: Accou
 def test_a_build_that_fails_brings_cause_and_log(account: AccountClient) -> None:
     outcome = ended(account, started(account, BROKEN))
     assert isinstance(outcome, out.StageFailed)
-    assert outcome.failure.summary == "the dependencies could not be installed"
+    assert outcome.failure.summary == "the Python dependencies could not be installed"
     assert "the last words" in outcome.failure.excerpt
     assert outcome.log is not None
     assert "the last words" in outcome.log.text
+
+
+def test_a_version_that_is_refused_is_looked_up_in_the_commit(account: AccountClient) -> None:
+    pin = Pin("Python", "3.99", ".python-version")
+    asked: list[str] = []
+
+    def pins(runtime: str) -> tuple[Pin, ...]:
+        asked.append(runtime)
+        return (pin,)
+
+    assert ended(account, started(account, BROKEN), pins=pins).refused == ()
+    assert asked == []
+    assert ended(account, started(account, PINNED), pins=pins).refused == (pin,)
+    assert asked == ["Python"]
 
 
 def test_a_long_log_is_kept_with_its_end(account: AccountClient) -> None:
@@ -335,9 +360,9 @@ def test_a_job_that_is_late_is_told_with_its_log_only_when_its_time_is_over(acco
     deploy.publish(a_site(account, deployment))
     early = deploy.watch_job(a_site(account, deployment))
     assert isinstance(early, out.JobNotReady)
-    assert early.excerpt == ""
-    late = until(lambda: (o := deploy.watch_job(a_site(account, deployment, now=1e6))) and o.excerpt and o)
-    assert late.excerpt == "still loading"
+    assert early.failure is None
+    late = until(lambda: (o := deploy.watch_job(a_site(account, deployment, now=1e6))) and o.failure and o)
+    assert late.failure.excerpt == late.log.text == "still loading"
 
 
 def test_the_good_image_is_put_back(workshop: Workshop, account: AccountClient) -> None:

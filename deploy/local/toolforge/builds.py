@@ -24,6 +24,11 @@ PRUNED_AS_FAILED = frozenset(
     {BuildStatus.FAILURE, BuildStatus.TIMEOUT, BuildStatus.CANCELLED, BuildStatus.UNKNOWN}
 )
 NEVER = 10**9
+#: As buildpacks' lifecycle says it.
+REGISTRY_AWAY = (
+    "ERROR: failed to initialize analyzer: getting previous image: GET https://tools-harbor.wmcloud.org/v2/: "
+    "unexpected status code 502 Bad Gateway"
+)
 
 
 @dataclass
@@ -166,6 +171,9 @@ class Builds:
         if faults.take("build_never_ends", tool=tool.name, name=build.repository):
             log.write("step-clone", "cloning ...")
             await asyncio.sleep(NEVER)
+        if faults.take("registry_away", tool=tool.name, name=build.repository):
+            log.write("step-analyze", REGISTRY_AWAY)
+            raise BuildFailed
         if faults.take("build_fails", tool=tool.name, name=build.repository):
             log.write("step-build", "\x1b[1;31m[Error: Unable to install dependencies using pip]\x1b[0m")
             raise BuildFailed

@@ -10,6 +10,7 @@ At the gateway, by operation:
   not; `seconds` first), `certificate_expired`.
 In the services, by tool and name:
   `build_pending` (stuck), `build_never_ends`, `build_vanishes` (`seconds` after it started), `build_fails`,
+  `registry_away` (the build's log says so),
   `log_broken` (an error line under 200, after `seconds`), `log_cut`, `log_never_ends`, `limit_race` (seconds
   between the check and the creation), `ls_remote_slow`, `harbor_down`, `quota_full` (in the middle of a
   build), `clean_fails`, `job_crash`, `job_late` (seconds), `job_not_ready`, `image_pull_error`,
@@ -32,6 +33,7 @@ SERVICE_KINDS = frozenset(
         "build_never_ends",
         "build_vanishes",
         "build_fails",
+        "registry_away",
         "log_broken",
         "log_cut",
         "log_never_ends",
