@@ -177,6 +177,8 @@ class DeploymentOut(BaseModel):
     project: str
     iid: int
     sha: str
+    #: What was built where it is not the commit: its merge with the target branch.
+    merged_sha: str | None
     state: State
     step: str
     since: datetime
@@ -204,6 +206,7 @@ class DeploymentOut(BaseModel):
             project=tenant.of.project.path,
             iid=one.iid,
             sha=one.sha,
+            merged_sha=one.merged_sha,
             state=one.state,
             step=one.step,
             since=_at(one.since),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import httpx
+
 from deploy.follow import wait_for
 from deploy.local.seed import MergeRequest
 from orchestrator.preview import State
+from orchestrator.records import Project
 from tests.whole.scene import Scene, server
 
 #: Serves what another file says, which the target branch changes.
@@ -31,12 +34,17 @@ def wants_merged(scene: Scene) -> MergeRequest:
     first = scene.opens()
     seeder, parts = scene.stack.seeder, scene.stack.parts
     seeder.push_to_branch(first.project, "main", {"words.txt": "of main\n"}, "Words")
-    with parts.store.read() as tx:
-        project = tx.project_at(first.project.path)
-    assert project is not None
+    project = project_of(scene, first)
     rules = replace(project.rules, merged_result=True)
     parts.lifecycle.set_rules(project.id, rules, "operator", time.time())
     return scene.opens({**server(), "app.py": _READS}, beside=first)
+
+
+def project_of(scene: Scene, merge_request: MergeRequest) -> Project:
+    with scene.stack.parts.store.read() as tx:
+        project = tx.project_at(merge_request.project.path)
+    assert project is not None
+    return project
 
 
 def moves_main(scene: Scene, merge_request: MergeRequest, **files: str) -> None:
@@ -54,6 +62,8 @@ def test_the_merged_result_is_built_and_told(scene: Scene) -> None:
     assert scene.page(merge_request).text == "of main\n"
     assert f"merged with `main` as `{str(deployment.merged_sha)[:12]}`" in scene.note(merge_request)
     assert scene.status(merge_request)["status"] == "success", "told of the head commit"
+    page = httpx.get(scene.stack.parts.views.page_url(project_of(scene, merge_request), merge_request.iid))
+    assert f"merged with <code>main</code> as <code>{str(deployment.merged_sha)[:12]}</code>" in page.text
 
     # A later build sees a later target branch, although the commit is the same.
     moves_main(scene, merge_request, **{"words.txt": "of a later main\n"})
