@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from deploy.arguments import CHECKS, Duration
 from deploy.config import config
 from deploy.doctor import examine
+from deploy.incident import incident
 from deploy.opened import opened_parts, operator
 from deploy.pool import pool
 from deploy.project import project
@@ -157,6 +158,7 @@ def _preview_id(parts: Parts, name: str) -> int:
 
 
 cli.add_command(config)
+cli.add_command(incident)
 cli.add_command(redis)
 cli.add_command(simulate)
 cli.add_command(switch)

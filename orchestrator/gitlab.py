@@ -196,6 +196,31 @@ class GitLab:
         scopes = self._mapping("GET", "/personal_access_tokens/self").get("scopes")
         return [str(scope) for scope in scopes] if isinstance(scopes, list) else []
 
+    # --- changing -------------------------------------------------------------------------------------
+
+    def commit_file(
+        self, project_id: int, branch: str, start: str, path: str, text: str, *, message: str, is_new: bool
+    ) -> None:
+        """Write one file on a new branch that begins at `start`; a branch of that name stays as it is."""
+        action = {"action": "create" if is_new else "update", "file_path": path, "content": text}
+        body = {"branch": branch, "start_branch": start, "commit_message": message, "actions": [action]}
+        try:
+            self._call("POST", f"/projects/{project_id}/repository/commits", json=body)
+        except Rejected as error:
+            if "already exists" not in str(error):
+                raise
+
+    def open_merge_request(self, project_id: int, source: str, target: str, title: str) -> str:
+        """Open a merge request, or find the open one of these branches; its address."""
+        path = f"/projects/{project_id}/merge_requests"
+        known = self._pages(path, state="opened", source_branch=source, target_branch=target)
+        found = next(known, None)
+        if found is None:
+            branches = {"source_branch": source, "target_branch": target}
+            body = {**branches, "title": title, "remove_source_branch": True}
+            found = self._mapping("POST", path, json=body)
+        return str(found.get("web_url"))
+
     # --- telling --------------------------------------------------------------------------------------
 
     def add_hook(self, project_id: int, url: str, secret: str, *, signing_token: str | None = None) -> bool:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from orchestrator import reading
 from orchestrator.errors import NotFound
+from orchestrator.incidents import LATELY_SECONDS, Affected, Incident, incidents
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
@@ -25,6 +26,8 @@ _T = TypeVar("_T")
 
 #: How far back the picture of the pool goes.
 PICTURE_SECONDS = 6 * 3600.0
+#: So many failures are looked through for what they have in common.
+_FAILURES_COMPARED = 500
 #: "Lately", for failures.
 _LATELY_SECONDS = 86400.0
 _FAILURES_SHOWN = 8
@@ -92,6 +95,7 @@ class PoolPicture:
     overview: Overview
     places: Sequence[Place]
     failures: Sequence[Failed]
+    incidents: Sequence[Incident]
     projects: Sequence[Project]
     #: The merge requests of the leases, by the preview's id.
     names: Mapping[int, Named]
@@ -141,11 +145,13 @@ class Pages:
             projects = tx.projects()
             places = self._places(tx, {p.id: p for p in projects}, tx.accounts(), now - PICTURE_SECONDS)
             failures = reading.failures_since(tx, now - _LATELY_SECONDS, most=_FAILURES_SHOWN)
+            common = self._incidents(tx, now)
             leased = {lease.preview_id for place in places for lease in place.leases}
             names = _names(tx, projects, [*leased, *(failed.preview_id for failed in failures)])
         return PoolPicture(
             overview=overview,
             places=places,
+            incidents=common,
             failures=[Failed(names[failed.preview_id], failed) for failed in failures],
             projects=projects,
             names=names,
@@ -249,6 +255,23 @@ class Pages:
         """All connected projects by path."""
         with self._store.read() as tx:
             return [project for project in tx.projects() if project.removed_at is None]
+
+    def incidents(self, now: float) -> list[Incident]:
+        """What fails in several projects for the same cause."""
+        with self._store.read() as tx:
+            return self._incidents(tx, now)
+
+    def _incidents(self, tx: Tx, now: float) -> list[Incident]:
+        failed = reading.failures_since(tx, now - LATELY_SECONDS, most=_FAILURES_COMPARED)
+        ids = sorted({one.preview_id for one in failed})
+        newest, of = reading.newest_of(tx, ids), reading.previews_by_id(tx, ids)
+        paths = {project.id: project.path for project in tx.projects() if project.removed_at is None}
+        return incidents(
+            Affected(present.project_id, paths[present.project_id], present.iid, one)
+            for one in failed
+            for present in [of[one.preview_id]]
+            if one.id == newest[one.preview_id].id and present.is_open and present.project_id in paths
+        )
 
     def runtimes(self) -> list[RuntimeSeen]:
         """What builds have shown of versions of languages: by language, the newest version first."""

@@ -120,6 +120,22 @@ def pins(runtimes: Iterable[str], read: Callable[[str], bytes | None]) -> tuple[
     return tuple(found)
 
 
+def pin_file(runtime: str) -> str:
+    """The file in which a language's version is asked for."""
+    return _FILES[runtime][0]
+
+
+def with_pin(runtime: str, content: bytes | None, version: str) -> tuple[str, str]:
+    """What a pin's file asks for, empty for nothing, and its text when it asks for `version` instead.
+
+    Raises ValueError where a file is not to be written by a machine.
+    """
+    if runtime != "Python":
+        raise ValueError(f"{pin_file(runtime)} is to be changed by hand")
+    before = _python(content.decode("utf-8", "replace")) if content is not None else None
+    return before or "", f"{version}\n"
+
+
 def versions(log: str) -> Mapping[str, str]:
     """With which version of which language a build was made, by its log, where a buildpack says so."""
     found = {runtime: pattern.findall(log) for runtime, pattern in _RESOLVED.items()}

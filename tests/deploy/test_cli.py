@@ -710,3 +710,12 @@ def test_a_duration_that_is_none_is_refused(command: CommandLine, duration: str)
 @pytest.mark.parametrize("arguments", [("keep", "tools/x!1", "3d"), ("release", "tools/x!1")])
 def test_only_a_preview_that_is_there_is_kept(command: CommandLine, arguments: tuple[str, ...]) -> None:
     assert "There is no preview 'tools/x!1'" in command.refuses("preview", *arguments)
+
+
+# --- incidents ----------------------------------------------------------------------------------------
+
+
+def test_without_incidents_there_is_nothing_to_show_or_to_correct(command: CommandLine) -> None:
+    assert "Nothing fails in several projects" in command("incident", "list").words
+    for arguments in (["show", "0c1f2a9e"], ["pins", "0c1f2a9e", "--to", "3.13", "--open-merge-requests"]):
+        assert "There is no incident '0c1f2a9e'" in command.refuses("incident", *arguments)

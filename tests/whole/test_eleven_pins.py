@@ -1,0 +1,98 @@
+"""The story of eleven repositories: a bot asks all of them for a Python that the builder does not have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from deploy.cli import cli
+from deploy.follow import pool_is_clean, wait_for
+from deploy.local.seed import MergeRequest
+from deploy.stack import Stack, settings_environment
+from orchestrator.preview import State
+from tests.whole.scene import Scene, server
+
+_BOT = "dana"
+#: The words of heroku/buildpacks-python.
+_LOG = [
+    "[Determining Python version]",
+    "Using Python 3.14 specified in .python-version",
+    "[Error: The requested Python version isn't available]",
+    "The requested Python version (3.14) isn't available.",
+    "ERROR: failed to build: exit status 1",
+]
+#: A merge request that asks for it is the first of its project, its correction the second.
+_SCENARIO = {
+    "builds": [
+        {"match": {"ref": "refs/merge-requests/1/head"}, "duration": 20, "outcome": "failure", "log": _LOG},
+        {"duration": 40, "size": "20Mi"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = Path(tmp_path_factory.mktemp("pins"))
+    scenario = folder / "scenario.json"
+    scenario.write_text(json.dumps(_SCENARIO))
+    stack = Stack(
+        folder / "state",
+        tools=("dev-1", "dev-2", "dev-3"),
+        overrides={"bots": f"{_BOT},preview-service", "check_seconds": 2.0, "stable_seconds": 0.1},
+        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.025"),
+    )
+    with stack:
+        wait_for("the pool", lambda: pool_is_clean(stack))
+        yield Scene(stack)
+
+
+def command(scene: Scene, *arguments: str) -> Result:
+    """What an operator types."""
+    return CliRunner().invoke(cli, arguments, env=settings_environment(scene.stack.parts.settings))
+
+
+def corrections(scene: Scene, merge_request: MergeRequest) -> list[dict[str, object]]:
+    """The open merge requests of a project that set its pin."""
+    path = f"/projects/{merge_request.project.id}/merge_requests?state=opened"
+    listed = scene.stack.seeder.api("GET", path)
+    return [one for one in listed if one["source_branch"].startswith("toolforge-preview/")]
+
+
+def test_eleven_bumps_fail_with_their_cause_are_one_incident_and_are_corrected(scene: Scene) -> None:
+    bumps = [scene.opens({**server(), ".python-version": "3.14\n"}) for _ in range(11)]
+    for bump in bumps:
+        failed = scene.verdict(bump)
+        assert failed.state is State.FAILED
+        assert failed.failure is not None
+        assert failed.failure.cause == "python-version-missing"
+        assert "does not have Python 3.14" in scene.status(bump)["description"]
+        assert "What to do:" in scene.note(bump)
+
+    told = command(scene, "incident", "list")
+    assert "11 projects" in told.output
+    assert "does not have Python 3.14" in told.output
+    (line,) = [line for line in told.output.splitlines() if "11 projects" in line]
+    incident_id = line.split()[0]
+    page = httpx.get(scene.stack.parts.settings.public_url).text
+    assert "One cause, several projects" in page
+    assert incident_id in page
+
+    arguments = ("incident", "pins", incident_id, "--to", "3.13")
+    only_told = command(scene, *arguments)
+    assert (only_told.exit_code, only_told.output.count(" -> 3.13")) == (0, 11)
+    assert corrections(scene, bumps[0]) == []
+    for _ in range(2):
+        opened = command(scene, *arguments, "--open-merge-requests")
+        assert (opened.exit_code, opened.output.count("/merge_requests/2")) == (0, 11), opened.output
+
+    for bump in bumps:
+        (correction,) = corrections(scene, bump)
+        iid, sha = int(str(correction["iid"])), str(correction["sha"])
+        passed = scene.verdict(replace(bump, iid=iid, sha=sha))
+        assert passed.state is State.STOPPED, passed.failure
