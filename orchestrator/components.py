@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
-from orchestrator.repovalues import Cpu, Line, Memory, Model, Path
+from orchestrator.repovalues import Line, Model, Path, Resources
 
 MOST_COMPONENTS = 10
 MOST_REPLICAS = 4
@@ -52,7 +52,7 @@ class SourceBuild(Model):
     )
 
 
-class Run(Model):
+class Run(Resources):
     """How a component runs."""
 
     command: Line = Field(
@@ -74,14 +74,6 @@ class Run(Model):
         le=MOST_REPLICAS,
         description="How many of it run.",
         title=f"a whole number from 1 to {MOST_REPLICAS}",
-    )
-    memory: Memory | None = Field(
-        default=None, description="Memory of the job.", title="a size such as 512Mi or 1Gi"
-    )
-    cpu: Cpu | None = Field(
-        default=None,
-        description="Processors of the job.",
-        title='a share of processors such as 500m or "0.5"',
     )
     mount: Literal["none"] | None = Field(
         default=None,

@@ -18,7 +18,6 @@ from orchestrator.repovalues import (
     MOST_PATTERN,
     NO_OTHERS,
     BuildName,
-    Cpu,
     Duration,
     EnvvarValue,
     Globs,
@@ -26,10 +25,10 @@ from orchestrator.repovalues import (
     JsonPath,
     Labels,
     Line,
-    Memory,
     Model,
     Path,
     Patterns,
+    Resources,
     RunName,
     Scalar,
     SomeStatus,
@@ -103,7 +102,7 @@ class Build(Model):
     )
 
 
-class Run(Model):
+class Run(Resources):
     """What the running preview is given."""
 
     envvars: Annotated[dict[RunName, EnvvarValue], AfterValidator(is_not_ours)] = Field(
@@ -112,14 +111,6 @@ class Run(Model):
         json_schema_extra=NO_OTHERS,
         description="Environment variables of the job.",
         title="texts (numbers in quotes) by names of A-Z, 0-9 and _, at least four, no TOOL_ or PREVIEW_",
-    )
-    memory: Memory | None = Field(
-        default=None, description="Memory of the job.", title="a size such as 512Mi or 1Gi"
-    )
-    cpu: Cpu | None = Field(
-        default=None,
-        description="Processors of the job.",
-        title='a share of processors such as 500m or "0.5"',
     )
 
 

@@ -157,6 +157,19 @@ BuildName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z_0-9]{2,
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z_0-9]{2,}[A-Z0-9]$", max_length=100)]
 
 
+class Resources(Model):
+    """What a job is given."""
+
+    memory: Memory | None = Field(
+        default=None, description="Memory of the job.", title="a size such as 512Mi or 1Gi"
+    )
+    cpu: Cpu | None = Field(
+        default=None,
+        description="Processors of the job.",
+        title='a share of processors such as 500m or "0.5"',
+    )
+
+
 def _many(of: Any, most: int) -> BeforeValidator:
     """One may be given without the list."""
     return BeforeValidator(
