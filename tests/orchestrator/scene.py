@@ -56,14 +56,15 @@ class World:
         self.lifecycle = Lifecycle(self.store, self.policy)
         self._deliveries = itertools.count(1)
         self.views = parts.views
-        self.project_id = self._connect(77, "group/tool")
+        self.project_id = self.connects(77, "group/tool")
         with self.store.write() as tx:
             names = [f"dev-{number}" for number in range(accounts)]
             ids = [tx.add_account(name, {}, self.now) for name in names]
         for account_id in ids:
             self.cleaning(account_id, out.Cleaned(0, 0))
 
-    def _connect(self, gitlab_id: int, path: str) -> int:
+    def connects(self, gitlab_id: int, path: str) -> int:
+        """A project is connected; our id of it."""
         with self.store.write() as tx:
             return tx.put_project(
                 gitlab_id=gitlab_id,
@@ -79,7 +80,7 @@ class World:
     def another_project(self) -> Iterator[int]:
         """What is said in the block is about a project of its own."""
         first = self.project_id
-        self.project_id = self._connect(78, "group/other")
+        self.project_id = self.connects(78, "group/other")
         yield self.project_id
         self.project_id = first
 

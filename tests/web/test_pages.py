@@ -134,6 +134,27 @@ def test_a_failure_is_shown_with_its_remedy_and_its_checks(web: WebScene, world:
         assert wanted in text
 
 
+def test_one_cause_in_several_projects_is_shown_once_with_the_merge_requests(
+    web: WebScene, world: World
+) -> None:
+    world.now = time.time()
+    words = '<script>alert(1)</script> is not in "the builder"'
+    failure = Failure("build", words, "Set `it` <b>back</b>.", cause="a-cause", facts={"version": "9"})
+
+    for number in range(3):
+        assert "One cause, several projects" not in words_in(web.get("/").text)
+        world.project_id = world.connects(100 + number, f"group/tool-{number}")
+        world.sees()
+        world.steps(out.BuildStarted("b"), out.StageFailed(failure))
+        world.step(out.Tidied())
+        world.cleaning(1, out.Cleaned(0, 0))
+    page = web.get("/").text
+    assert f"3 projects: {words}" in words_in(page)
+    assert [tag for tag, _ in tags_in(page)].count("script") == 1, "our own file, and nothing else"
+    linked = {value for _, attributes in tags_in(page) for name, value in attributes if name == "href"}
+    assert {f"/group/tool-{number}/-/1" for number in range(3)} <= linked
+
+
 def test_the_builders_page_and_document_show_what_builds_have_shown(web: WebScene, world: World) -> None:
     assert "No build has shown anything yet" in web.get("/builders").text
     now = time.time()
