@@ -11,7 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -370,6 +370,14 @@ class Settings(BaseSettings):
     def operator_names(self) -> frozenset[str]:
         """The operators' names in lower case: GitLab lets no two names differ in case alone."""
         return frozenset(name.strip().lower() for name in self.operators.split(",") if name.strip())
+
+    def secrets(self) -> list[str]:
+        """The values that nobody else is to see: tokens, keys, and the passwords in the addresses."""
+        given = (self.gitlab_token, self.secret_key, self.gitlab_application_secret, self.metrics_token)
+        values = [secret.get_secret_value() for secret in given if secret is not None]
+        of_the_database = make_url(self.database_url).password or ""
+        of_redis = unquote(urlsplit(self.redis_url).password or "")
+        return [value for value in (*values, str(of_the_database), of_redis) if value]
 
     def bounds(self) -> Bounds:
         """What a repository's own file may ask for."""

@@ -180,6 +180,26 @@ def test_the_log_of_a_job_is_the_oldest_line_first_and_empty_when_there_is_none(
     assert account.job_log("preview", lines=2) == []
 
 
+def test_whatever_a_build_or_a_job_says_comes_without_secrets(
+    gateway: Scripted, account: AccountClient
+) -> None:
+    leak, shown = "redis://:hunter2@redis", "redis://:[masked]@redis"
+    gateway.answer = Answer(b'{"line": "%s"}\n' % leak.encode())
+    assert list(account.build_log("b1")) == [shown]
+    gateway.answer = Answer({"data": {"logs": [{"message": leak}]}})
+    assert account.job_log("preview", lines=2) == [shown]
+    build = {"build_id": "b1", "status": "BUILD_FAILURE", "message": leak}
+    gateway.answer = Answer({"build": build})
+    assert account.build("b1").message == shown
+    gateway.answer = Answer({"builds": [build]})
+    assert [one.message for one in account.builds()] == [shown]
+    job = {"name": "preview", "status_short": "failed", "status": {"messages": [leak]}}
+    gateway.answer = Answer({"job": job})
+    assert shown in account.job("preview").reason
+    gateway.answer = Answer({"jobs": [job]})
+    assert shown in account.jobs()[0].reason
+
+
 def test_toolforges_own_envvars_are_left_out(gateway: Scripted, account: AccountClient) -> None:
     gateway.answer = Answer({"envvars": [{"name": "TOOL_TOOLSDB_USER"}, {"name": "SECRET"}]})
     assert account.envvars() == ["SECRET"]
