@@ -7,7 +7,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,13 @@ def test_whatever_a_build_or_a_job_says_comes_without_secrets(
     assert shown in account.job("preview").reason
     gateway.answer = Answer({"jobs": [job]})
     assert shown in account.jobs()[0].reason
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, replace(SPEC, publish=False), replace(SPEC, port=None, schedule="@daily")]
+)
+def test_no_job_sees_the_home_of_its_account(spec: JobSpec) -> None:
+    assert spec.body()["mount"] == "none"
 
 
 def test_toolforges_own_envvars_are_left_out(gateway: Scripted, account: AccountClient) -> None:
