@@ -13,6 +13,7 @@ from redis import Redis
 from orchestrator.counting import Counting
 from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.masking import Mask
 from orchestrator.pages import Pages
 from orchestrator.pulse import Pulse
 from orchestrator.rights import Rights
@@ -86,6 +87,7 @@ class Parts:
             user_agent=self.settings.user_agent,
             ca_file=self.settings.toolforge_ca_file,
             on_call=partial(self.counting.count, Count.API_CALLS, "toolforge"),
+            mask=Mask(self.settings.secrets()),
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from orchestrator import comparison, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.forgetting import Forgetting
 from orchestrator.logs import being
 from orchestrator.merge_request import Command, MergeRequest
 from orchestrator.policy import Policy
@@ -40,6 +41,7 @@ class Lifecycle:
         self._policy = policy
         #: Up to which id sweeps have looked whether accounts are leased for nothing; no more than a hint.
         self._looked_up_to = 0
+        self._forgetting = Forgetting(policy.retention)
 
     # --- what comes from outside ----------------------------------------------------------------------
 
@@ -383,6 +385,17 @@ class Lifecycle:
                 log.info("the sweep was overtaken")
         with self._store.read() as tx:
             return tx.due(now, limit=limit)
+
+    def forget(self, now: float) -> int:
+        """Remove a small part of what is older than is to be kept; how many rows went."""
+        if not self._forgetting.is_due(now):
+            return 0
+        try:
+            with self._store.write() as tx:
+                return self._forgetting.step(tx.connection, now)
+        except Conflict:
+            log.info("forgetting what is old was overtaken")
+            return 0
 
     def _tidy_up(self, idle: Sequence[int], now: float) -> None:
         with self._store.write_alone() as tx:

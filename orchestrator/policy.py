@@ -9,6 +9,18 @@ from orchestrator.progress import Patience
 from orchestrator.quiet import Quiet
 from orchestrator.scheduler import Limits
 
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long is kept what nothing needs any more; in seconds."""
+
+    event_seconds: float = 730 * _DAY
+    log_seconds: float = 90 * _DAY
+    delivery_seconds: float = 30 * _DAY
+    deployment_seconds: float = 365 * _DAY
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -33,3 +45,4 @@ class Policy:
     most_taken_down_share: float = 0.25
     #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True
+    retention: Retention = field(default_factory=Retention)

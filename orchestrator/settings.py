@@ -11,7 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import __version__
 from orchestrator.errors import BadInput
-from orchestrator.policy import Policy
+from orchestrator.policy import Policy, Retention
 from orchestrator.progress import Patience
 from orchestrator.quiet import Quiet
 from orchestrator.repovalues import Bounds
@@ -33,6 +33,8 @@ from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
 _TOOLSDB = "toolsdb:"
+_DAY = 86400.0
+_LONGEST_DAYS = 100 * 366
 
 
 class Settings(BaseSettings):
@@ -220,6 +222,32 @@ class Settings(BaseSettings):
     logs_per_preview: int = Field(
         Policy.logs_per_preview, ge=1, le=1000, description="How many deployments of a preview keep logs."
     )
+    event_days: float = Field(
+        Retention.event_seconds / _DAY,
+        ge=1,
+        le=_LONGEST_DAYS,
+        description="How long events are kept: the timelines, and who did what.",
+    )
+    log_days: float = Field(
+        Retention.log_seconds / _DAY,
+        ge=1,
+        le=_LONGEST_DAYS,
+        description="How long logs are kept; that of an open merge request's newest deployment stays.",
+    )
+    delivery_days: float = Field(
+        Retention.delivery_seconds / _DAY,
+        ge=7,
+        le=_LONGEST_DAYS,
+        description="How long deliveries of webhooks are kept once they are handled; one that comes again "
+        "meanwhile counts for nothing.",
+    )
+    deployment_days: float = Field(
+        Retention.deployment_seconds / _DAY,
+        ge=7,
+        le=_LONGEST_DAYS,
+        description="How long deployments that have ended are kept, but for the newest of each preview and "
+        "what a present lease may still have on an account.",
+    )
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
@@ -343,6 +371,14 @@ class Settings(BaseSettings):
         """The operators' names in lower case: GitLab lets no two names differ in case alone."""
         return frozenset(name.strip().lower() for name in self.operators.split(",") if name.strip())
 
+    def secrets(self) -> list[str]:
+        """The values that nobody else is to see: tokens, keys, and the passwords in the addresses."""
+        given = (self.gitlab_token, self.secret_key, self.gitlab_application_secret, self.metrics_token)
+        values = [secret.get_secret_value() for secret in given if secret is not None]
+        of_the_database = make_url(self.database_url).password or ""
+        of_redis = unquote(urlsplit(self.redis_url).password or "")
+        return [value for value in (*values, str(of_the_database), of_redis) if value]
+
     def bounds(self) -> Bounds:
         """What a repository's own file may ask for."""
         return Bounds(
@@ -380,6 +416,12 @@ class Settings(BaseSettings):
             kept_per_project=self.kept_per_project,
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
+            retention=Retention(
+                event_seconds=self.event_days * _DAY,
+                log_seconds=self.log_days * _DAY,
+                delivery_seconds=self.delivery_days * _DAY,
+                deployment_seconds=self.deployment_days * _DAY,
+            ),
         )
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from toolforge_weld.kubernetes_config import Kubeconfig
 
 from orchestrator.credentials import Certificate, expires_soon, find_certificate
 from orchestrator.endpoints import OnCall, counted, nobody
+from orchestrator.masking import BY_SHAPE, Mask
 from orchestrator.toolforge_answers import (
     AlreadySo,
     AnswerLost,
@@ -148,7 +149,7 @@ class Toolforge:
     """All accounts of the pool at one gateway.
 
     `ca_file` None means the system's authorities; the gateway's certificate is always verified. `clock` tells
-    the time of day, `on_call` is told of every request.
+    the time of day, `on_call` is told of every request, and what builds and jobs say goes through `mask`.
     """
 
     def __init__(
@@ -160,9 +161,11 @@ class Toolforge:
         waits: Waits = _WAITS,
         clock: Callable[[], float] = time.time,
         on_call: OnCall = nobody,
+        mask: Mask = BY_SHAPE,
     ) -> None:
         self._gateway_url = gateway_url
         self._on_call = on_call
+        self._mask = mask
         self._user_agent = user_agent
         self._ca_file = ca_file
         self._waits = waits
@@ -246,7 +249,12 @@ class Toolforge:
         client.session.verify = str(self._ca_file) if self._ca_file else True
         client.session.trust_env = False
         return AccountClient(
-            client, tool, self._waits, lambda words: self._warn(tool, words), on_call=self._on_call
+            client,
+            tool,
+            self._waits,
+            lambda words: self._warn(tool, words),
+            on_call=self._on_call,
+            mask=self._mask,
         )
 
 
@@ -257,7 +265,10 @@ def _close_all(shelf: _Shelf) -> None:
 
 
 class AccountClient:
-    """Toolforge as tool `tool` sees it. What the APIs warn of goes to `warn`, each request to `on_call`."""
+    """Toolforge as tool `tool` sees it. What the APIs warn of goes to `warn`, each request to `on_call`.
+
+    Logs, messages and reasons come with their secrets masked: nothing behind this client sees them.
+    """
 
     def __init__(
         self,
@@ -267,8 +278,10 @@ class AccountClient:
         warn: Callable[[str], None],
         *,
         on_call: OnCall = nobody,
+        mask: Mask = BY_SHAPE,
     ) -> None:
         self._client = client
+        self._mask = mask
         self._waits = waits
         self._warn = warn
         self._on_call = on_call
@@ -309,15 +322,15 @@ class AccountClient:
 
     def builds(self) -> list[Build]:
         """All builds that builds-api still knows, the newest first."""
-        return [parse_build(item) for item in listed(self._call("GET", self._builds()), "builds")]
+        return [self._build_from(item) for item in listed(self._call("GET", self._builds()), "builds")]
 
     def build(self, build_id: str) -> Build:
         """One build; :class:`Gone` when builds-api has pruned it."""
-        return parse_build(self._call("GET", self._builds(build_id)).get("build"))
+        return self._build_from(self._call("GET", self._builds(build_id)).get("build"))
 
     def latest_build(self) -> Build:
         """The newest build; :class:`Gone` when there is none."""
-        return parse_build(self._call("GET", f"{self._builds()}/latest").get("build"))
+        return self._build_from(self._call("GET", f"{self._builds()}/latest").get("build"))
 
     def build_log(self, build_id: str, *, follow: bool = False) -> Iterator[str]:
         """The lines of a build's log so far, ``[container] time text``, colours included.
@@ -328,10 +341,8 @@ class AccountClient:
         path = f"{self._builds(build_id)}/logs?follow={str(follow).lower()}"
         wait = self._waits.followed if follow else self._waits.read
         with _errors_named("GET"), self._repeated("GET", lambda: self._open("GET", path, wait)) as response:
-            for raw in lines_of(_chunks(response)):
-                line = log_line(raw)
-                if line is not None:
-                    yield line
+            lines = (log_line(raw) for raw in lines_of(_chunks(response)))
+            yield from self._mask.lines(line for line in lines if line is not None)
 
     def cancel_build(self, build_id: str) -> None:
         """Ask for its end; it counts as running until its end time is set. Ended already is fine."""
@@ -361,11 +372,11 @@ class AccountClient:
 
     def jobs(self) -> list[Job]:
         """All jobs of the account."""
-        return [parse_job(item) for item in listed(self._call("GET", self._jobs()), "jobs")]
+        return [self._job_from(item) for item in listed(self._call("GET", self._jobs()), "jobs")]
 
     def job(self, name: str) -> Job:
         """One job; :class:`Gone` when there is none of that name."""
-        return parse_job(self._call("GET", self._jobs(name)).get("job"))
+        return self._job_from(self._call("GET", self._jobs(name)).get("job"))
 
     def restart_job(self, name: str) -> None:
         """Restart one job; comes back before it is up again."""
@@ -385,7 +396,7 @@ class AccountClient:
         From logs-api, as Toolforge's own client; one page of it, which is 500 lines.
         """
         path = f"/logs/v1/tool/{self.tool}/job/{_safe(name)}/logs?direction=newest_first&lines={lines}"
-        return parse_job_log(self._call("GET", path, fine=(Gone,)))
+        return list(self._mask.lines(parse_job_log(self._call("GET", path, fine=(Gone,)))))
 
     def job_quotas(self) -> list[JobQuota]:
         """The limits of the account's jobs."""
@@ -412,6 +423,14 @@ class AccountClient:
         self._call("DELETE", f"/envvars/v1/tool/{self.tool}/envvars/{_safe(name)}", fine=(Gone,))
 
     # --- within ---------------------------------------------------------------------------------------
+
+    def _build_from(self, item: Any) -> Build:
+        build = parse_build(item)
+        return replace(build, message=self._mask.text(build.message))
+
+    def _job_from(self, item: Any) -> Job:
+        job = parse_job(item)
+        return replace(job, reason=self._mask.text(job.reason))
 
     def _builds(self, build_id: str | None = None) -> str:
         return f"/builds/v1/tool/{self.tool}/builds" + (f"/{_safe(build_id)}" if build_id is not None else "")

@@ -145,9 +145,10 @@ class Runner:
         self._say([Due(kind, row_id, self._clock())])
 
     def sweep(self) -> None:
-        """Say everything that is due."""
+        """Say everything that is due, and forget a part of what is old."""
         try:
             self._say(self._parts.lifecycle.sweep(self._clock()))
+            self._parts.lifecycle.forget(self._clock())
         except AWAY as error:
             log.warning("sweep: the database: %s", type(error).__name__)
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -403,3 +404,18 @@ def test_the_token_is_sent_in_its_header_only(scene: Scene) -> None:
     assert headers["PRIVATE-TOKEN"] == "very-secret"
     assert headers["User-Agent"] == "tests (a@b.example)"
     assert "very-secret" not in path
+
+
+@pytest.mark.parametrize(
+    "path", ["../users", "a/../../user", "a?private_token=x", "a#b", "a%2Fb", "a b", "\u00e4;\n"]
+)
+def test_no_path_of_a_project_or_a_file_leads_elsewhere(path: str) -> None:
+    with Scripted() as server:
+        client = GitLab(server.url, "token", user_agent="tests")
+        client.project(path)
+        client.file(1, path, "main", most_bytes=10)
+        client.close()
+        asked = [path for _, path, _, _ in server.asked]
+    name = quote(path, safe="")
+    assert asked[0] == f"/api/v4/projects/{name}"
+    assert asked[1].startswith(f"/api/v4/projects/1/repository/files/{name}/raw")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -226,6 +227,36 @@ def test_nothing_of_a_fork_is_built_without_an_approval_of_that_commit(world: Wo
     assert world.deployment().state is State.BUILDING
     world.sees(sha=C, fork=True)
     assert world.deployment().step is Step.AWAIT_APPROVAL, "a push after the approval waits again"
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        {"source_branch": "main", "target_branch": "main"},
+        {"source_branch": "change-1"},
+        {"author": "a-developer-of-the-project"},
+        {"source_project_id": None},
+        {"source_project_id": 0},
+        {"labels": ("approved",)},
+    ],
+    ids=str,
+)
+def test_a_fork_in_any_disguise_waits_for_an_approval(world: World, disguise: dict[str, Any]) -> None:
+    world.sees(sha=A, fork=True, **disguise)
+    assert world.deployment().step is Step.AWAIT_APPROVAL
+    assert world.account().state is AccountState.FREE
+
+
+def test_an_approval_does_not_move_to_another_commit_with_the_target_branch(world: World) -> None:
+    world.sees(sha=A, fork=True)
+    world.comments(Verb.PREVIEW, under=A, head=A, fork=True)
+    assert world.deployment().state is State.BUILDING
+    world.sees(sha=B, fork=True, target_branch="release")
+    assert (world.deployment().sha, world.deployment().step) == (B, Step.AWAIT_APPROVAL)
+    world.sees(sha=B, fork=True, target_branch="main")
+    assert world.deployment().step is Step.AWAIT_APPROVAL
+    world.sees(sha=A, fork=True)
+    assert world.deployment().sha == A, "what was approved is good for that commit"
 
 
 def test_a_live_preview_of_a_fork_stays_while_its_next_commit_waits_for_approval(world: World) -> None:

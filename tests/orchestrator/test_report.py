@@ -14,7 +14,7 @@ from orchestrator.diagnosis import explain_build
 from orchestrator.outcome import CheckResult, Evidence, Failure
 from orchestrator.preview import STEPS, Deployment, State, Step
 from orchestrator.records import Preview
-from orchestrator.report import Status, Subject, desired, marker, must_send, note
+from orchestrator.report import Status, Subject, desired, marker, must_send, note, refusal, refusal_marker
 from tests.orchestrator.scene import A, B
 from tests.orchestrator.test_markdown import hostile
 
@@ -348,6 +348,16 @@ def test_what_a_log_names_stays_code_in_the_remedy(words: str) -> None:
         assert "@" not in told
         assert "![" not in told
         assert "<" not in _OUR_HTML.sub("", told.replace(marker(a_preview()), ""))
+
+
+@given(username=hostile)
+def test_the_answer_to_an_outsider_does_what_no_name_says(username: str) -> None:
+    text = refusal(5, username)
+    for line in outside_of_code(text.replace(refusal_marker(5), "")):
+        assert not line.lstrip().startswith("/"), "GitLab would carry it out"
+        assert "@" not in line, "GitLab would notify somebody"
+        assert "<" not in line
+        assert "![" not in line
 
 
 @given(state=st.sampled_from(State), texts=st.tuples(*[hostile] * 6), live_too=st.booleans())

@@ -7,7 +7,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,33 @@ def test_the_log_of_a_job_is_the_oldest_line_first_and_empty_when_there_is_none(
     assert account.job_log("preview", lines=2) == ["old", "new"]
     gateway.answer = Answer({"error": ["Job 'preview' does not have any logs available"]}, 404)
     assert account.job_log("preview", lines=2) == []
+
+
+def test_whatever_a_build_or_a_job_says_comes_without_secrets(
+    gateway: Scripted, account: AccountClient
+) -> None:
+    leak, shown = "redis://:hunter2@redis", "redis://:[masked]@redis"
+    gateway.answer = Answer(b'{"line": "%s"}\n' % leak.encode())
+    assert list(account.build_log("b1")) == [shown]
+    gateway.answer = Answer({"data": {"logs": [{"message": leak}]}})
+    assert account.job_log("preview", lines=2) == [shown]
+    build = {"build_id": "b1", "status": "BUILD_FAILURE", "message": leak}
+    gateway.answer = Answer({"build": build})
+    assert account.build("b1").message == shown
+    gateway.answer = Answer({"builds": [build]})
+    assert [one.message for one in account.builds()] == [shown]
+    job = {"name": "preview", "status_short": "failed", "status": {"messages": [leak]}}
+    gateway.answer = Answer({"job": job})
+    assert shown in account.job("preview").reason
+    gateway.answer = Answer({"jobs": [job]})
+    assert shown in account.jobs()[0].reason
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, replace(SPEC, publish=False), replace(SPEC, port=None, schedule="@daily")]
+)
+def test_no_job_sees_the_home_of_its_account(spec: JobSpec) -> None:
+    assert spec.body()["mount"] == "none"
 
 
 def test_toolforges_own_envvars_are_left_out(gateway: Scripted, account: AccountClient) -> None:

@@ -115,7 +115,18 @@ def test_a_body_at_the_limit_is_taken(serve: Callable[..., WebScene]) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"object_kind=merge_request", b"\xff\xfe{}", b"[]", b"null", b"1", b'"text"', b"[" * 50],
+    [
+        b"",
+        b"{",
+        b"object_kind=merge_request",
+        b"\xff\xfe{}",
+        b"[]",
+        b"null",
+        b"1",
+        b'"text"',
+        b"[" * 50,
+        b'{"project": {"id": 7' + b"7" * 5000,
+    ],
 )
 def test_a_body_that_is_no_json_object_is_refused(web: WebScene, body: bytes) -> None:
     status, words = refuses(web, lambda: web.delivers_bytes(body))

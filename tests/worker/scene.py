@@ -28,7 +28,9 @@ from worker.step import Site
 #: The commit that every build resolves to, and one that none does.
 SHA, OTHER_SHA = "a" * 40, "b" * 40
 #: What the local Toolforge makes of a merge request, by its number.
-GOOD, BROKEN, ENDLESS, CRASHING, LOUD, MISSING, LATE, PINNED = range(1, 9)
+GOOD, BROKEN, ENDLESS, CRASHING, LOUD, MISSING, LATE, PINNED, LEAKING = range(1, 10)
+#: What that last one prints: a secret of ours, and a password.
+OURS, LEAKED = "a-secret-of-ours", "hunter2hunter2"
 SCENARIO: dict[str, Any] = {
     "instant": True,
     "resolve": "scenario",
@@ -44,6 +46,13 @@ SCENARIO: dict[str, Any] = {
             "outcome": "failure",
             "resolved_ref": SHA,
             "log": ["[Error: The requested Python version isn't recognised]"],
+        },
+        {
+            "match": {"image_name": f"mr{LEAKING}-*"},
+            "outcome": "failure",
+            "resolved_ref": SHA,
+            "duration": 60,
+            "log": [f"it was {OURS}", f"DB_PASSWORD={LEAKED}", "the last words"],
         },
         {"match": {"image_name": f"mr{ENDLESS}-*"}, "duration": 10_000_000, "resolved_ref": SHA},
         {

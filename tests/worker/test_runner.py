@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
@@ -266,6 +266,20 @@ def test_a_database_that_does_not_even_give_claims_is_waited_for(
     service.runner.sweep()
     assert caplog.text.count("the database: OperationalError") == 2
     assert "Traceback" not in caplog.text
+
+
+def test_a_sweep_forgets_what_is_old(service: Service) -> None:
+    service.sees()
+
+    def events() -> int:
+        with service.parts.store.engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(t.event)) or 0
+
+    assert events() > 1
+    service.now += 5 * 366 * 86400.0
+    for _ in range(4):
+        service.runner.sweep()
+    assert events() == 1
 
 
 def test_a_delivery_is_postponed_while_gitlab_is_away(serve: Callable[..., Service]) -> None:

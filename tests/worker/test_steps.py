@@ -104,6 +104,16 @@ def test_a_merge_request_that_moved_on_is_the_wrong_commit(account: AccountClien
     assert account.build(outcome.build_id).resolved_ref == outcome.resolved != OTHER_SHA
 
 
+def test_a_build_of_another_commit_under_the_same_name_is_not_adopted(account: AccountClient) -> None:
+    deployment = a_deployment()
+    earlier = build.start(a_site(account, deployment))
+    assert isinstance(earlier, out.BuildStarted)
+    assert build.start(a_site(account, deployment)) == earlier, "its own is"
+    outcome = build.start(a_site(account, replace(deployment, sha=OTHER_SHA)))
+    assert isinstance(outcome, out.WrongCommit)
+    assert outcome.build_id != earlier.build_id
+
+
 def test_a_repository_that_cannot_be_cloned_fails_with_toolforges_words(account: AccountClient) -> None:
     first = build.start(a_site(account, a_deployment(MISSING)))
     assert isinstance(first, out.NotNow), "GitLab may be away for a moment"

@@ -1,0 +1,98 @@
+"""Secrets that a build or a tool printed by mistake are replaced before anybody sees or keeps the text. Pure.
+
+Known are the installation's own secrets, by their values, and what has the shape of a secret: see
+:data:`SHAPES` and ``docs/security.md``. It guards against a mistake, not against intent: whoever can print a
+secret can print it in another form, too. Expressions are RE2's, so that hostile text costs no more than other
+text of its length; lines stay lines, so that their numbers do not change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote
+
+import re2
+
+MASKED = "[masked]"
+#: A shorter value may well be a usual word.
+SHORTEST_SECRET = 8
+#: A block that does not end hides no more lines than this.
+_LONGEST_KEY_LINES = 200
+
+# Spaces, and colours between a name and its value.
+_GAP = r"(?:\x1b\[[0-9;]{0,20}m|[ \t])*"
+_NAME = r"[A-Z0-9_]*(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|TOKEN|API_KEY|ACCESS_KEY|PRIVATE_KEY)"
+#: What a secret looks like, in RE2; the groups 1 and 2 around it stay.
+SHAPES: Mapping[str, str] = {
+    # docs.gitlab.com/security/tokens: the prefixes of tokens.
+    "GitLab's tokens": r"()gl(?:pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.=-]{16,}()",
+    "webhook signing tokens": r"()whsec_[A-Za-z0-9+/=_-]{16,}()",
+    "GitHub's tokens": r"()(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}()",
+    "tokens of npm and PyPI": r"()(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{40,})()",
+    "JSON web tokens": r"()eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*()",
+    "headers that authorise": rf"((?i:(?:proxy-)?authorization)[\"']?{_GAP}[:=]{_GAP}[\"']?"
+    r"(?:(?i:basic|bearer|token|digest|negotiate)[ \t]+)?)[^\s\"',;\x1b]+()",
+    "headers with a token": r"((?i:private-token|job-token|deploy-token|x-gitlab-token)[\"']?"
+    rf"{_GAP}[:=]{_GAP}[\"']?)[^\s\"',;\x1b]+()",
+    "bearer tokens": r"((?i:bearer)[ \t]+)[A-Za-z0-9._~+/=-]{16,}()",
+    "passwords in URLs": r"(://[^\s/:@\"'<>]*:)[^\s/@\"'<>]+(@)",
+    "tokens in URLs": r"(://)[A-Za-z0-9_.~%-]{20,}(@)",
+    "variables by their name": rf"({_NAME}(?:[\"']?{_GAP}=|[\"']{_GAP}:){_GAP}[\"']?)[^\s\"'\x1b]{{4,}}()",
+    "private keys on one line": r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----).+()",
+}
+_KEY_BEGINS = re2.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*$")
+#: A line of such a block, behind what Toolforge puts before each line.
+_KEY_LINE = re2.compile(
+    r"^((?:\[[\w-]{1,64}\] (?:\d{4}-\d\d-\d\dT\S{1,40} ?)?)?)"
+    r"[\s>|\"'+,]*(?:[A-Za-z0-9+/=]*|(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset): .*)"
+    r"(?:\\n)?[\s\"'+,]*$"
+)
+
+
+class Mask:
+    """Replaces `secrets`, but for those that could be usual words, and what looks like one."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+        forms = {form for secret in known for form in (secret, quote(secret, safe=""))}
+        values = [re2.escape(form) for form in sorted(forms, key=len, reverse=True)]
+        patterns = [f"(){value}()" for value in values] + list(SHAPES.values())
+        self._patterns = [re2.compile(pattern) for pattern in patterns]
+        self._any = re2.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+
+    def text(self, text: str) -> str:
+        """Any text, of however many lines."""
+        return "\n".join(self.lines(text.split("\n")))
+
+    def lines(self, lines: Iterable[str]) -> Iterator[str]:
+        """Each line as it may be seen; as many as come in."""
+        left = 0
+        for line in map(_sound, lines):
+            key_line = _KEY_LINE.search(line) if left else None
+            if key_line is not None:
+                left -= 1
+                yield f"{key_line[1]}{MASKED}"
+                continue
+            left = _LONGEST_KEY_LINES if _KEY_BEGINS.search(line) else 0
+            yield self._line(line)
+
+    def _line(self, line: str) -> str:
+        if not self._any.search(line):
+            return line
+        for pattern in self._patterns:
+            line = pattern.sub(_masked, line)
+        return line
+
+
+#: Knows shapes alone.
+BY_SHAPE = Mask()
+
+
+def _masked(match: re.Match[str]) -> str:
+    return f"{match[1]}{MASKED}{match[2]}"
+
+
+def _sound(text: str) -> str:
+    # What no UTF-8 can hold, RE2 cannot read.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
