@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from orchestrator.errors import BadInput, PreviewError, TryLater
-from web.doors import ForeignForm, KeptOut
+from web.doors import ForeignForm, KeptOut, OutOfScope
+from web.people import BadToken
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("errors", __name__)
@@ -45,6 +46,24 @@ def kept_out(error: KeptOut) -> Answer:
     if wants_problem():
         return problem(403, "Forbidden", str(error))
     return render_template("forbidden.html", need=error.need), 403
+
+
+@blueprint.app_errorhandler(BadToken)
+def bad_token(error: BadToken) -> Answer:
+    """Only the API takes tokens."""
+    response = problem(401, "Unauthorized", str(error))
+    # RFC 6750, section 3.
+    response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return response
+
+
+@blueprint.app_errorhandler(OutOfScope)
+def out_of_scope(error: OutOfScope) -> Answer:
+    """Only the API takes tokens."""
+    response = problem(403, "Forbidden", str(error))
+    scope = f', scope="{error.scope}"' if error.scope else ""
+    response.headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope"{scope}'
+    return response
 
 
 @blueprint.app_errorhandler(ForeignForm)

@@ -195,6 +195,8 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "operations.switch",
             "project_settings.change",
             "project_settings.rotate",
+            "tokens.make",
+            "tokens.revoke",
         }
         for path in (
             "/sign-out",
@@ -203,6 +205,8 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "/switches/freeze",
             "/group/tool/-/settings",
             "/group/tool/-/settings/rotate",
+            "/tokens",
+            "/tokens/1/revoke",
         ):
             for token in ({}, {"csrf_token": ""}, {"csrf_token": "x.y.z"}, {"csrf_token": foreign}):
                 answer = visitor.client.post(path, data={"why": "x", **token})
