@@ -71,6 +71,7 @@ def create_app(parts: Parts | None = None) -> Flask:
         pages,
     ):
         app.register_blueprint(part.blueprint)
+    app.register_blueprint(api.changing)
     _catch_up(parts)
     return app
 

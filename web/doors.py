@@ -60,6 +60,7 @@ NEEDS: Mapping[str, Need] = {
     "logs": Need.READER,
     "api": Need.READER,
     "actions": Need.DEVELOPER,
+    "api_actions": Need.DEVELOPER,
     # Everybody sees and changes their own alone.
     "tokens": Need.PERSON,
     # What is set for a project is public nowhere.
@@ -68,7 +69,7 @@ NEEDS: Mapping[str, Need] = {
 }
 
 #: Where a token counts; elsewhere it is as if there were none.
-BY_TOKEN = frozenset({"api"})
+BY_TOKEN = frozenset({"api", "api_actions"})
 #: What a token must be good for, to be used where this is needed; it opens nothing else.
 SCOPES: Mapping[Need, Scope] = {Need.READER: Scope.READ, Need.DEVELOPER: Scope.ACT}
 
@@ -145,13 +146,16 @@ def _is_met_in_project(level: int) -> bool:
 def _asked_about() -> Project | None:
     """The project that an address names, and that all of its answer is about."""
     path = (request.view_args or {}).get("project")
+    deployment_id = (request.view_args or {}).get("deployment_id")
     preview_id = request.args.get("preview", type=int) if request.endpoint == "live.live" else None
     with parts_of(current_app).store.read() as tx:
         if isinstance(path, str):
             return tx.project_at(path)
-        if preview_id is None or not 0 < preview_id < 2**31:
-            return None
         try:
+            if isinstance(deployment_id, int) and 0 < deployment_id < 2**31:
+                preview_id = tx.deployment(deployment_id).preview_id
+            if preview_id is None or not 0 < preview_id < 2**31:
+                return None
             return tx.project(tx.preview(preview_id).project_id)
         except NotFound:
             return None

@@ -9,7 +9,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from orchestrator.errors import BadInput, PreviewError, TryLater
+from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
 from web.doors import ForeignForm, KeptOut, OutOfScope
 from web.people import BadToken
 
@@ -82,6 +82,14 @@ def bad_input(error: BadInput) -> Answer:
     if wants_problem():
         return problem(400, "Bad request", str(error))
     return render_template("bad_request.html", detail=str(error)), 400
+
+
+@blueprint.app_errorhandler(Conflict)
+def too_late(error: Conflict) -> Answer:
+    """Somebody else was faster."""
+    if wants_problem():
+        return problem(409, "Conflict", str(error))
+    return render_template("bad_request.html", detail=str(error)), 409
 
 
 @blueprint.app_errorhandler(SQLAlchemyError)
