@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import time
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 
 import click
-from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from deploy.arguments import CHECKS, Duration
+from deploy.arguments import CHECKS
 from deploy.config import config
 from deploy.doctor import examine
 from deploy.incident import incident
-from deploy.opened import opened_parts, operator
+from deploy.opened import opened_parts
 from deploy.pool import pool
+from deploy.preview import preview
 from deploy.project import project
 from deploy.redis import redis
-from deploy.screen import overview_table
 from deploy.simulate import simulate
 from deploy.switch import switch
 from deploy.top import top
 from orchestrator import __version__
-from orchestrator.bootstrap import Parts
-from orchestrator.errors import BadInput, PreviewError
-from orchestrator.report import instant
+from orchestrator.errors import PreviewError
 from orchestrator.settings import PREFIX, Settings
 
 _STATE = click.option(
@@ -100,63 +95,7 @@ cli.add_command(project)
 cli.add_command(pool)
 
 
-@cli.group()
-def preview() -> None:
-    """Previews of merge requests, named GROUP/PROJECT!IID."""
-
-
-@preview.command("list")
-def preview_list() -> None:
-    """List the newest previews, the queue and the pool."""
-    Console().print(overview_table(opened_parts().views.overview(time.time())))
-
-
-@preview.command("stop")
-@click.argument("name", metavar="GROUP/PROJECT!IID")
-def preview_stop(name: str) -> None:
-    """Take a preview down and give its account back."""
-    parts = opened_parts()
-    parts.lifecycle.stop(_preview_id(parts, name), "operator", "stopped by an operator", time.time())
-    click.echo(f"{name} is being taken down.")
-
-
-@preview.command("keep")
-@click.argument("name", metavar="GROUP/PROJECT!IID")
-@click.argument("seconds", metavar="DURATION", type=Duration())
-def preview_keep(name: str, seconds: float) -> None:
-    """Let a live preview neither expire nor give way to others for DURATION, such as 48h or 3d."""
-    parts = opened_parts()
-    parts.lifecycle.keep(_preview_id(parts, name), seconds, operator(), time.time())
-    click.echo(f"{name} is kept until {instant(time.time() + seconds)}.")
-
-
-@preview.command("release")
-@click.argument("name", metavar="GROUP/PROJECT!IID")
-def preview_release(name: str) -> None:
-    """Let a preview that is kept give way again."""
-    parts = opened_parts()
-    parts.lifecycle.release(_preview_id(parts, name), operator(), time.time())
-    click.echo(f"{name} is not kept any more.")
-
-
-@preview.command("redeploy")
-@click.argument("name", metavar="GROUP/PROJECT!IID")
-def preview_redeploy(name: str) -> None:
-    """Build the head commit again, or approve it if it waits for that."""
-    parts = opened_parts()
-    parts.lifecycle.approve_or_redeploy(_preview_id(parts, name), "operator", time.time())
-    click.echo(f"{name} is queued.")
-
-
-def _preview_id(parts: Parts, name: str) -> int:
-    path, _, iid = name.rpartition("!")
-    is_number = re.fullmatch(r"[0-9]{1,9}", iid)
-    view = parts.views.preview(path, int(iid)) if path and is_number else None
-    if view is None:
-        raise BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
-    return view.preview.id
-
-
+cli.add_command(preview)
 cli.add_command(config)
 cli.add_command(incident)
 cli.add_command(redis)

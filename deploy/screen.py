@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
@@ -13,6 +13,7 @@ from orchestrator.markdown import plain
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
 from orchestrator.views import Overview
+from web.shapes import PreviewOut
 
 _STYLES: Mapping[str, str] = {
     State.LIVE: "bold green",
@@ -40,15 +41,7 @@ def overview_table(overview: Overview) -> RenderableType:
         held = f"{view.project.path}!{view.preview.iid}" if view else account.reason
         seconds = max(time.time() - account.since, 0)
         pool.add_row(account.name, state_word(account.state), f"{seconds:.0f} s", Text(plain(held)))
-    previews = Table(
-        Column("merge request", no_wrap=True),
-        Column("title", overflow="ellipsis", max_width=32),
-        "state",
-        "commit",
-        Column("address", no_wrap=True),
-        title="Merge requests",
-        title_justify="left",
-    )
+    previews = _previews_head()
     for view in overview.previews[:15]:
         newest = view.newest
         previews.add_row(
@@ -60,3 +53,29 @@ def overview_table(overview: Overview) -> RenderableType:
         )
     builds = Text(f"{overview.builds} of {overview.ceiling} builds running, {overview.waiting} waiting")
     return Group(pool, previews, builds)
+
+
+def previews_table(previews: Sequence[PreviewOut]) -> RenderableType:
+    """Previews as a server's API tells of them."""
+    table = _previews_head()
+    for one in previews:
+        table.add_row(
+            f"{one.project}!{one.iid}",
+            Text(one.title, no_wrap=True, overflow="ellipsis"),
+            state_word(one.state or ""),
+            (one.sha or "")[:8],
+            Text(one.address or ""),
+        )
+    return table
+
+
+def _previews_head() -> Table:
+    return Table(
+        Column("merge request", no_wrap=True),
+        Column("title", overflow="ellipsis", max_width=32),
+        "state",
+        "commit",
+        Column("address", no_wrap=True),
+        title="Merge requests",
+        title_justify="left",
+    )

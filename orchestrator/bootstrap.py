@@ -20,6 +20,7 @@ from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tally import Count
+from orchestrator.tokens import Tokens
 from orchestrator.toolforge import Toolforge
 from orchestrator.views import Views
 
@@ -62,6 +63,11 @@ class Parts:
     def pages(self) -> Pages:
         """What the pages and the API show of the whole."""
         return Pages(self.store, self.views)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokens with which people's programs use the API."""
+        return Tokens(self.store)
 
     @cached_property
     def gitlab(self) -> GitLab:

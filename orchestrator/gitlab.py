@@ -187,6 +187,17 @@ class GitLab:
             return 0
         return _number(member, "access_level") if member.get("state", "active") == "active" else 0
 
+    def active_name(self, user_id: int) -> str | None:
+        """The user's present name; None where there is none, or the account is blocked.
+
+        (GitLab's documentation, "Retrieve a user".)
+        """
+        try:
+            user = self._mapping("GET", f"/users/{user_id}", timeout=_RIGHTS_SECONDS)
+        except Missing:
+            return None
+        return str(user.get("username")) if user.get("state") == "active" else None
+
     def own_name(self) -> str:
         """The user name that the token belongs to."""
         return str(self._mapping("GET", "/user").get("username"))

@@ -180,6 +180,17 @@ class Pages:
             own = project.id if project else None
             return self._rows(tx, projects, own, before=before, most=most, is_open=is_open)
 
+    def preview(self, path: str, iid: int) -> Row | None:
+        """One preview as in a list; None: there is none."""
+        if not 0 < iid < 2**31:
+            return None
+        with self._store.read() as tx:
+            project = tx.project_at(path)
+            present = tx.preview_of(project.id, iid) if project else None
+            if project is None or present is None:
+                return None
+            return self._as_rows(tx, {project.id: project}, [present])[0]
+
     def deployments(
         self, path: str | None, *, iid: int | None, states: Sequence[str], before: int | None, most: int
     ) -> tuple[list[Tenant], int | None] | None:
@@ -323,19 +334,21 @@ class Pages:
     ) -> tuple[list[Row], int | None]:
         found = reading.previews_of(tx, project_id, most=most + 1, before=before, is_open=is_open)
         shown, following = _cut(found, most, [one.id for one in found])
-        newest = reading.newest_of(tx, [one.id for one in shown])
-        by_id = {project.id: project for project in projects}
-        holders = reading.holders(tx, [one.id for one in shown])
+        return self._as_rows(tx, {project.id: project for project in projects}, shown), following
+
+    def _as_rows(self, tx: Tx, projects: Mapping[int, Project], previews: Sequence[Preview]) -> list[Row]:
+        ids = [one.id for one in previews]
+        newest, holders = reading.newest_of(tx, ids), reading.holders(tx, ids)
         return [
             Row(
-                Named(by_id[one.project_id], one),
+                Named(projects[one.project_id], one),
                 newest.get(one.id),
                 self._views.address(holders[one.id].name)
                 if one.id in holders and one.expires_at is not None
                 else None,
             )
-            for one in shown
-        ], following
+            for one in previews
+        ]
 
     def _places(
         self, tx: Tx, projects: Mapping[int, Project], accounts: Sequence[Account], begin: float

@@ -32,6 +32,8 @@ from orchestrator.repovalues import Bounds
 from orchestrator.scheduler import Limits
 
 PREFIX = "TOOLFORGE_PREVIEW_"
+#: No setting: with what a maintainer's command line is known to a server.
+TOKEN_VARIABLE = f"{PREFIX}TOKEN"
 _TOOLSDB = "toolsdb:"
 _DAY = 86400.0
 _LONGEST_DAYS = 100 * 366
@@ -455,7 +457,8 @@ def load_settings(**values: Any) -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}CONFIG", TOKEN_VARIABLE}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise BadInput(

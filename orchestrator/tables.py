@@ -323,6 +323,25 @@ runtime_seen = Table(
     UniqueConstraint("builder", "runtime", "wanted"),
 )
 
+# With which people's programs use the API.
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Of the token, which only its person has.
+    Column("digest", String(64), nullable=False, unique=True),
+    # GitLab's number of the person, and the user name when it was made.
+    Column("user_id", Integer, nullable=False, index=True),
+    Column("user_name", Words(255), nullable=False),
+    Column("name", Words(100), nullable=False),
+    # "read", "act": see tokens.py.
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # To the minute; null: never.
+    Column("used_at", Double),
+)
+
 switch = Table(
     "switch",
     metadata,

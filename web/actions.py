@@ -1,6 +1,7 @@
 """What Developers of a project do to its previews: the same as by comments, through the same doors.
 
-Each is a form of the preview's page, and leads back to it with what came of it.
+Each is a form of the preview's page, and leads back to it with what came of it; the API does the same by
+:func:`carry_out`.
 """
 
 from __future__ import annotations
@@ -68,31 +69,43 @@ def act(project: str, iid: int, verb: str) -> ResponseReturnValue:
     view = parts_of(current_app).views.preview(project, iid)
     if view is None:
         abort(404)
+    sha, duration = request.form.get("sha", ""), request.form.get("duration", "")
     try:
-        dues, words = _done(view.preview, verb, people.name(), time.time())
+        words = carry_out(view.preview, verb, sha=sha, duration=duration)
     except (BadInput, Conflict) as error:
         flash(str(error), "error")
     else:
-        say(current_app, dues)
         flash(words, "success")
     return redirect(url_for("pages.preview", project=project, iid=iid), 303)
 
 
-def _done(present: Preview, verb: str, who: str, now: float) -> tuple[list[Due], str]:
+def carry_out(present: Preview, verb: str, *, sha: str = "", duration: str = "") -> str:
+    """Do one thing to a preview as who asks, and say in words what came of it.
+
+    To redeploy or rebuild needs the commit, `sha`, that was looked at; to keep, a `duration` such as 48h.
+    Raises :class:`BadInput` when it makes no sense, :class:`Conflict` when somebody was faster.
+    """
+    dues, words = _done(present, verb, people.name(), time.time(), sha=sha, duration=duration)
+    say(current_app, dues)
+    return words
+
+
+def _done(
+    present: Preview, verb: str, who: str, now: float, *, sha: str, duration: str
+) -> tuple[list[Due], str]:
     lifecycle = parts_of(current_app).lifecycle
     match verb:
         case Verb.STOP:
             dues = lifecycle.stop(present.id, who, f"stopped by {who}", now)
             return dues, "It is being taken down."
         case Verb.KEEP:
-            seconds = _seconds(request.form.get("duration", ""))
-            dues = lifecycle.keep(present.id, seconds, who, now)
+            dues = lifecycle.keep(present.id, _seconds(duration), who, now)
             return dues, "It is kept."
         case "release":
             return lifecycle.release(present.id, who, now), "It may give way to others again."
         case _:
             # Whoever presses the button has looked at this commit, and at no later one.
-            sha, rebuild = request.form.get("sha", ""), verb == Verb.REBUILD
+            rebuild = verb == Verb.REBUILD
             dues = lifecycle.approve_or_redeploy(present.id, who, now, sha=sha, rebuild=rebuild)
             return dues, f"Commit {sha[:12]} is to be built."
 

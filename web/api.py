@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
@@ -15,15 +15,20 @@ from pydantic import BaseModel, ValidationError
 from orchestrator import __version__
 from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
+from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
 from orchestrator.preview import State
-from web import audit, logs, shapes
+from web import actions, audit, logs, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
 from web.parts import parts_of
-from web.shapes import Listed, Query
+from web.shapes import Body, Listed, Query
+
+_B = TypeVar("_B", bound=Body)
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+#: What changes something; the doors ask for more there.
+changing = Blueprint("api_actions", __name__, url_prefix="/api/v1")
 
 OPERATIONS: list[Operation] = []
 _NONE = {404: "There is no such thing."}
@@ -34,26 +39,29 @@ def operation(
     *,
     returns: type[BaseModel],
     query: type[Query] = Query,
+    body: type[Body] | None = None,
     errors: dict[int, str] | None = None,
     media_type: str = "application/json",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Serve a function at `rule`: given its parameters, it returns a model, or a response of its own.
 
-    The first line of its docstring is what the description says of it.
+    With a `body` it changes something, is asked by POST, and is given that instead of parameters. The first
+    line of its docstring is what the description says of it.
     """
 
     def serve(function: Callable[..., Any]) -> Callable[..., Any]:
         summary = (function.__doc__ or "").partition("\n")[0]
-        one = Operation(rule, function.__name__, summary, query, returns, media_type, errors or {})
+        one = Operation(rule, function.__name__, summary, query, returns, body, media_type, errors or {})
         OPERATIONS.append(one)
 
         def view(**path: Any) -> Response:
-            answer = function(_checked(query), **path)
+            answer = function(_checked(query) if body is None else _sent(body), **path)
             if isinstance(answer, Response):
                 return answer
             return Response(answer.model_dump_json(), mimetype=media_type)
 
-        blueprint.add_url_rule(rule, function.__name__, view)
+        there = blueprint if body is None else changing
+        there.add_url_rule(rule, function.__name__, view, methods=[one.method.upper()])
         return function
 
     return serve
@@ -64,9 +72,21 @@ def _checked(query: type[Query]) -> Query:
     try:
         return query.model_validate({name: values[-1] for name, values in given.items()})
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"Parameter '{name[:50]}': {first['msg']}.") from None
+        raise BadInput(f"Parameter {_first_of(error)}") from None
+
+
+def _sent(body: type[_B]) -> _B:
+    raw = request.get_data()
+    try:
+        return body.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        raise BadInput(f"In the body, as JSON: {_first_of(error)}") from None
+
+
+def _first_of(error: ValidationError) -> str:
+    first = error.errors(include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return f"{name[:50]!r}: {first['msg']}." if name else f"{first['msg']}."
 
 
 def _pages() -> Pages:
@@ -88,6 +108,15 @@ def previews(query: shapes.PreviewsQuery) -> Listed[shapes.PreviewOut]:
         abort(404)
     rows, following = found
     return Listed[shapes.PreviewOut](items=[shapes.PreviewOut.of(row) for row in rows], next=following)
+
+
+@operation("/projects/<path:project>/-/previews/<int:iid>", returns=shapes.PreviewOut, errors=_NONE)
+def preview(_: Query, project: str, iid: int) -> shapes.PreviewOut:
+    """One preview."""
+    found = _pages().preview(project, iid)
+    if found is None:
+        abort(404)
+    return shapes.PreviewOut.of(found)
 
 
 @operation("/deployments", returns=Listed[shapes.DeploymentOut], query=shapes.DeploymentsQuery, errors=_NONE)
@@ -205,6 +234,59 @@ def queue(_: Query) -> shapes.QueueOut:
         stopped=[f"{view.what}: {view.switch.why}" for view in overview.switches],
         items=[shapes.WaiterOut.of(waiter) for waiter in overview.queue],
     )
+
+
+# --- what changes something ---------------------------------------------------------------------------
+
+_AT = "/projects/<path:project>/-/previews/<int:iid>"
+_REFUSED = {
+    **_NONE,
+    400: "What was sent is wrong, or makes no sense as the preview is.",
+    403: "You, or your token, may not do this.",
+    409: "Somebody else was faster: look again.",
+}
+
+
+@operation(f"{_AT}/redeploy", returns=shapes.DoneOut, body=shapes.CommitIn, errors=_REFUSED)
+def redeploy(body: shapes.CommitIn, project: str, iid: int) -> shapes.DoneOut:
+    """Approve the commit if it waits for that, else build it again, or take its image where that is there."""
+    return _done(project, iid, Verb.REDEPLOY, sha=body.sha)
+
+
+@operation(f"{_AT}/rebuild", returns=shapes.DoneOut, body=shapes.CommitIn, errors=_REFUSED)
+def rebuild(body: shapes.CommitIn, project: str, iid: int) -> shapes.DoneOut:
+    """Build the commit anew in any case."""
+    return _done(project, iid, Verb.REBUILD, sha=body.sha)
+
+
+@operation(f"{_AT}/keep", returns=shapes.DoneOut, body=shapes.DurationIn, errors=_REFUSED)
+def keep(body: shapes.DurationIn, project: str, iid: int) -> shapes.DoneOut:
+    """Let the preview neither expire nor give way to others for some time."""
+    return _done(project, iid, Verb.KEEP, duration=body.duration)
+
+
+@operation(f"{_AT}/release", returns=shapes.DoneOut, body=Body, errors=_REFUSED)
+def release(_: Body, project: str, iid: int) -> shapes.DoneOut:
+    """Let a preview that is kept give way again."""
+    return _done(project, iid, "release")
+
+
+@operation(f"{_AT}/stop", returns=shapes.DoneOut, body=Body, errors=_REFUSED)
+def stop(_: Body, project: str, iid: int) -> shapes.DoneOut:
+    """Take the preview down, and give its account back."""
+    return _done(project, iid, Verb.STOP)
+
+
+def _done(project: str, iid: int, verb: str, *, sha: str = "", duration: str = "") -> shapes.DoneOut:
+    before = _pages().preview(project, iid)
+    if before is None:
+        abort(404)
+    words = actions.carry_out(before.of.preview, verb, sha=sha, duration=duration)
+    after = _pages().preview(project, iid)
+    return shapes.DoneOut(message=words, preview=shapes.PreviewOut.of(after or before))
+
+
+# --- the description ----------------------------------------------------------------------------------
 
 
 @blueprint.get("/openapi.json")

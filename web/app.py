@@ -29,6 +29,7 @@ from web import (
     people,
     project_settings,
     sign_in,
+    tokens,
     webhook,
     words,
 )
@@ -66,9 +67,11 @@ def create_app(parts: Parts | None = None) -> Flask:
         actions,
         operations,
         project_settings,
+        tokens,
         pages,
     ):
         app.register_blueprint(part.blueprint)
+    app.register_blueprint(api.changing)
     _catch_up(parts)
     return app
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
@@ -15,6 +16,7 @@ from flask_wtf.csrf import CSRFProtect
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.gitlab import DEVELOPER, MAINTAINER, REPORTER
 from orchestrator.records import Project
+from orchestrator.tokens import Scope
 from web import people, webhook
 from web.parts import parts_of
 
@@ -33,6 +35,8 @@ class Need(StrEnum):
     NOTHING = "nothing"
     #: Anybody where the pages are public; else a Reporter of the project.
     READER = "reader"
+    #: Anybody who has signed in.
+    PERSON = "person"
     #: The Developer role in the project.
     DEVELOPER = "developer"
     #: The Maintainer role in the project.
@@ -56,10 +60,18 @@ NEEDS: Mapping[str, Need] = {
     "logs": Need.READER,
     "api": Need.READER,
     "actions": Need.DEVELOPER,
+    "api_actions": Need.DEVELOPER,
+    # Everybody sees and changes their own alone.
+    "tokens": Need.PERSON,
     # What is set for a project is public nowhere.
     "project_settings": Need.MAINTAINER,
     "operations": Need.OPERATOR,
 }
+
+#: Where a token counts; elsewhere it is as if there were none.
+BY_TOKEN = frozenset({"api", "api_actions"})
+#: What a token must be good for, to be used where this is needed; it opens nothing else.
+SCOPES: Mapping[Need, Scope] = {Need.READER: Scope.READ, Need.DEVELOPER: Scope.ACT}
 
 
 class KeptOut(BadInput):
@@ -70,6 +82,15 @@ class KeptOut(BadInput):
         self.need = need
 
 
+class OutOfScope(BadInput):
+    """The token is not good for this."""
+
+    def __init__(self, scope: Scope | None) -> None:
+        words = f"the scope '{scope}', which your token does not have" if scope else "more than a token"
+        super().__init__(f"This needs {words}.")
+        self.scope = scope
+
+
 class ForeignForm(BadInput):
     """The form does not come from a page of ours, or from one that was made before you signed in."""
 
@@ -78,10 +99,11 @@ def install(app: Flask) -> None:
     """Put the doors in."""
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _KEPT_SECONDS
     # A token is good for as long as its session; where a form comes from is looked at here.
-    app.config.update(WTF_CSRF_TIME_LIMIT=None, WTF_CSRF_SSL_STRICT=False)
+    # When the token of a form is looked at is decided here, too.
+    app.config.update(WTF_CSRF_TIME_LIMIT=None, WTF_CSRF_SSL_STRICT=False, WTF_CSRF_CHECK_DEFAULT=False)
+    csrf = CSRFProtect(app)
     app.before_request(_let_in)
-    app.before_request(_refuse_foreign_forms)
-    CSRFProtect(app).exempt(webhook.blueprint)
+    app.before_request(partial(_refuse_foreign_forms, csrf))
     app.after_request(_close)
 
 
@@ -89,6 +111,9 @@ def _let_in() -> None:
     if request.endpoint is None:
         return
     need = NEEDS.get(request.blueprint or request.endpoint, Need.OPERATOR)
+    token = people.take_token() if request.blueprint in BY_TOKEN else None
+    if token is not None and SCOPES.get(need) not in token.scopes:
+        raise OutOfScope(SCOPES.get(need))
     if not _is_met(need):
         raise KeptOut(need)
 
@@ -101,6 +126,8 @@ def _is_met(need: Need) -> bool:
             return True
         case Need.READER:
             return people.is_operator() or _is_met_in_project(REPORTER)
+        case Need.PERSON:
+            return people.person() is not None
         case Need.DEVELOPER:
             return people.is_operator() or _is_met_in_project(DEVELOPER)
         case Need.MAINTAINER:
@@ -119,25 +146,34 @@ def _is_met_in_project(level: int) -> bool:
 def _asked_about() -> Project | None:
     """The project that an address names, and that all of its answer is about."""
     path = (request.view_args or {}).get("project")
+    deployment_id = (request.view_args or {}).get("deployment_id")
     preview_id = request.args.get("preview", type=int) if request.endpoint == "live.live" else None
     with parts_of(current_app).store.read() as tx:
         if isinstance(path, str):
             return tx.project_at(path)
-        if preview_id is None or not 0 < preview_id < 2**31:
-            return None
         try:
+            if isinstance(deployment_id, int) and 0 < deployment_id < 2**31:
+                preview_id = tx.deployment(deployment_id).preview_id
+            if preview_id is None or not 0 < preview_id < 2**31:
+                return None
             return tx.project(tx.preview(preview_id).project_id)
         except NotFound:
             return None
 
 
-def _refuse_foreign_forms() -> None:
-    """Browsers say from where a form was sent; what is no browser's is left to the token."""
-    origin = request.headers.get("Origin")
-    if request.method in _SAFE or request.blueprint == "webhook" or origin is None:
+def _refuse_foreign_forms(csrf: CSRFProtect) -> None:
+    """Browsers say from where a form was sent, and a form of ours has a token.
+
+    Deliveries prove themselves, and the bearer of an API token has been given it: no browser sends one along.
+    """
+    if request.method in _SAFE or request.endpoint is None:
         return
-    if _origin(origin) != _origin(parts_of(current_app).settings.public_url):
+    if request.blueprint == webhook.blueprint.name or people.came_with_token():
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and _origin(origin) != _origin(parts_of(current_app).settings.public_url):
         raise ForeignForm()
+    csrf.protect()
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None] | None:

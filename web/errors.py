@@ -9,8 +9,9 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from orchestrator.errors import BadInput, PreviewError, TryLater
-from web.doors import ForeignForm, KeptOut
+from orchestrator.errors import BadInput, Conflict, PreviewError, TryLater
+from web.doors import ForeignForm, KeptOut, OutOfScope
+from web.people import BadToken
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("errors", __name__)
@@ -47,6 +48,24 @@ def kept_out(error: KeptOut) -> Answer:
     return render_template("forbidden.html", need=error.need), 403
 
 
+@blueprint.app_errorhandler(BadToken)
+def bad_token(error: BadToken) -> Answer:
+    """Only the API takes tokens."""
+    response = problem(401, "Unauthorized", str(error))
+    # RFC 6750, section 3.
+    response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return response
+
+
+@blueprint.app_errorhandler(OutOfScope)
+def out_of_scope(error: OutOfScope) -> Answer:
+    """Only the API takes tokens."""
+    response = problem(403, "Forbidden", str(error))
+    scope = f', scope="{error.scope}"' if error.scope else ""
+    response.headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope"{scope}'
+    return response
+
+
 @blueprint.app_errorhandler(ForeignForm)
 @blueprint.app_errorhandler(CSRFError)
 def foreign_form(_: Exception) -> Answer:
@@ -63,6 +82,14 @@ def bad_input(error: BadInput) -> Answer:
     if wants_problem():
         return problem(400, "Bad request", str(error))
     return render_template("bad_request.html", detail=str(error)), 400
+
+
+@blueprint.app_errorhandler(Conflict)
+def too_late(error: Conflict) -> Answer:
+    """Somebody else was faster."""
+    if wants_problem():
+        return problem(409, "Conflict", str(error))
+    return render_template("bad_request.html", detail=str(error)), 409
 
 
 @blueprint.app_errorhandler(SQLAlchemyError)

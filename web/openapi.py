@@ -6,21 +6,29 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from web.shapes import ProblemOut, Query
+from web.shapes import Body, ProblemOut, Query
 
 _REFERENCE = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"<(?:(?P<kind>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
+_GIVEN: Literal["serialization"] = "serialization"
+_TAKEN: Literal["validation"] = "validation"
+_USUAL = {
+    400: "A parameter is wrong.",
+    401: "The token does not count, or not any more.",
+    403: "You, or your token, may not read this.",
+    503: "A part does not answer.",
+}
 _CHOICE = re.compile(r"any\((?P<words>[^)]*)\)")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that can be asked, all by GET."""
+    """One thing that can be asked, or done."""
 
     #: As Flask writes it, from the API's root.
     rule: str
@@ -28,9 +36,16 @@ class Operation:
     summary: str
     query: type[Query]
     returns: type[BaseModel]
+    #: What is sent to do something; None: it only reads.
+    body: type[Body] | None = None
     media_type: str = "application/json"
     #: What can go wrong besides a bad parameter: status and reason.
     errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """As OpenAPI writes it."""
+        return "get" if self.body is None else "post"
 
     @property
     def path(self) -> str:
@@ -82,11 +97,10 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 def describe(operations: Sequence[Operation], *, server: str, version: str) -> dict[str, Any]:
     """The whole description."""
-    models = {operation.returns for operation in operations} | {ProblemOut}
-    ordered = sorted(models, key=lambda model: model.__name__)
-    names, schemas = models_json_schema(
-        [(model, "serialization") for model in ordered], ref_template=_REFERENCE
-    )
+    given = {(operation.returns, _GIVEN) for operation in operations} | {(ProblemOut, _GIVEN)}
+    taken = {(operation.body, _TAKEN) for operation in operations if operation.body}
+    ordered = sorted(given | taken, key=lambda one: (one[0].__name__, one[1]))
+    names, schemas = models_json_schema(ordered, ref_template=_REFERENCE)
     references = {model: schema for (model, _), schema in names.items()}
     problem = {"application/problem+json": {"schema": references[ProblemOut]}}
     return {
@@ -94,21 +108,27 @@ def describe(operations: Sequence[Operation], *, server: str, version: str) -> d
         "info": {
             "title": "Toolforge Preview",
             "version": version,
-            "description": "What runs where, and how it got there. Nothing here changes anything. Lists are "
-            "read part by part: pass `next` as `before`. Answers have an ETag.",
+            "description": "What runs where, and how it got there. What changes something is asked by POST, "
+            "with a token of somebody with the Developer role in the project. Lists are read part by part: "
+            "pass `next` as `before`. Answers have an ETag.",
             "license": {"name": "AGPL-3.0-or-later", "identifier": "AGPL-3.0-or-later"},
         },
         "servers": [{"url": f"{server}/api/v1"}],
-        "paths": {one.path: {"get": _operation(one, references, problem)} for one in operations},
-        "components": {"schemas": schemas["$defs"]},
+        # Whether what is read needs a token, too, is a setting.
+        "security": [{}, {"token": []}],
+        "paths": {one.path: {one.method: _operation(one, references, problem)} for one in operations},
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
 def _operation(
     operation: Operation, references: Mapping[Any, Any], problem: Mapping[str, Any]
 ) -> dict[str, Any]:
-    errors = {400: "A parameter is wrong.", 503: "A part does not answer.", **operation.errors}
-    return {
+    errors = {**_USUAL, **operation.errors}
+    described = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": operation.parameters(),
@@ -120,3 +140,8 @@ def _operation(
             **{str(code): {"description": words, "content": problem} for code, words in errors.items()},
         },
     }
+    if operation.body is not None:
+        content = {"application/json": {"schema": references[operation.body]}}
+        described["requestBody"] = {"required": bool(operation.body.model_fields), "content": content}
+        described["security"] = [{"token": []}]
+    return described

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: a person from the signed session, rights as GitLab has them now.
+"""Who asks, and what they may do: a person from the signed session or a token, rights as GitLab has them now.
 
 A session holds a user's id and name and when it ends, and nothing that GitLab gave out.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, current_app, g, session
+from flask import Flask, current_app, g, request, session
 
-from orchestrator.errors import TryLater
+from orchestrator.errors import BadInput, TryLater
 from orchestrator.gitlab import GitLabError
 from orchestrator.records import Project
 from orchestrator.rights import Rights
 from orchestrator.settings import Settings
 from orchestrator.signing import session_key
+from orchestrator.tokens import Token
 from web.parts import parts_of
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS = 12 * 3600
 _EXTENSION = "toolforge_preview_rights"
 _KEY = "person"
+_TOKEN = "token"  # noqa: S105 - the name of a place
 #: So long a GitLab that does not answer is left alone: not every page must wait for it.
 _REST_SECONDS = 5.0
 
@@ -40,6 +43,10 @@ class Person:
     id: int
     #: The user name.
     name: str
+
+
+class BadToken(BadInput):
+    """The token is none of ours, or has expired or been revoked."""
 
 
 def install(app: Flask) -> None:
@@ -89,6 +96,27 @@ def person() -> Person | None:
     return found
 
 
+def take_token() -> Token | None:
+    """The token of the request, whose person asks then, whatever session there is; None: there is none.
+
+    Raises :class:`BadToken` for one that does not count.
+    """
+    given = request.authorization
+    if given is None or given.type != "bearer":
+        return None
+    found = parts_of(current_app).tokens.used(given.token or "", time.time()) if can_sign_in() else None
+    if found is None:
+        raise BadToken()
+    g.setdefault(_TOKEN, found)
+    g.setdefault(_KEY, Person(found.user_id, found.user_name))
+    return found
+
+
+def came_with_token() -> bool:
+    """True when who asks is known by a token, which no browser sends along by itself."""
+    return _TOKEN in g
+
+
 def _from_session() -> Person | None:
     kept = session.get(_KEY)
     if kept is None or not can_sign_in() or kept["until"] <= time.time():
@@ -96,12 +124,17 @@ def _from_session() -> Person | None:
     return Person(kept["id"], kept["name"])
 
 
-def name() -> str:
-    """The user name of who asks, in a view that nobody enters without one."""
+def known_person() -> Person:
+    """Who asks, in a view that nobody enters without having signed in."""
     found = person()
     if found is None:
         raise RuntimeError("the doors let somebody in who has not signed in")
-    return found.name
+    return found
+
+
+def name() -> str:
+    """The user name of :func:`known_person`."""
+    return known_person().name
 
 
 def is_known() -> bool:
@@ -110,9 +143,15 @@ def is_known() -> bool:
 
 
 def is_operator() -> bool:
-    """True when who asks is on the operators' list."""
+    """True when who asks is on the operators' list.
+
+    Raises :class:`TryLater` when GitLab does not tell; it is asked for those who come with a token.
+    """
     found = person()
-    return found is not None and found.name.lower() in parts_of(current_app).settings.operator_names
+    if found is None or found.name.lower() not in parts_of(current_app).settings.operator_names:
+        return False
+    # The list goes by name. A session ends soon; while a token lasts, the name may become somebody else's.
+    return not came_with_token() or _told(lambda rights: rights.is_still(found.id, found.name))
 
 
 def has_level(level: int, project: Project) -> bool:
@@ -123,13 +162,17 @@ def has_level(level: int, project: Project) -> bool:
     found = person()
     if found is None:
         return False
+    return _told(lambda rights: rights.level(project.gitlab_id, found.id) >= level)
+
+
+def _told(ask: Callable[[Rights], bool]) -> bool:
     rights: Rights = current_app.extensions[_EXTENSION]
     try:
-        return rights.level(project.gitlab_id, found.id) >= level
+        return ask(rights)
     except TryLater:
         raise
     except GitLabError as error:
-        log.warning("GitLab does not tell rights in %s: %s", project.path, error)
+        log.warning("GitLab does not tell rights: %s", error)
         raise TryLater("GitLab does not tell who has which rights") from None
 
 

@@ -236,6 +236,8 @@ class PreviewOut(BaseModel):
     web_url: str
     state: State | None = Field(description="Of the newest deployment; null before the first.")
     sha: str | None
+    deployment_id: int | None = Field(description="Of the newest deployment; null before the first.")
+    head_sha: str = Field(description="The newest commit of the merge request, as far as is known.")
     address: str | None = Field(description="Where it can be looked at, while it is up.")
     expires_at: datetime | None
     keep_until: datetime | None
@@ -257,11 +259,38 @@ class PreviewOut(BaseModel):
             web_url=preview.web_url,
             state=newest.state if newest else None,
             sha=newest.sha if newest else None,
+            deployment_id=newest.id if newest else None,
+            head_sha=preview.head_sha,
             address=row.address,
             expires_at=_time(preview.expires_at),
             keep_until=_time(preview.keep_until),
             stop_reason=preview.stop_reason,
         )
+
+
+class Body(BaseModel):
+    """Nothing is needed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class CommitIn(Body):
+    """Which commit is to be built: what somebody has looked at, and no later one."""
+
+    sha: str = Field(max_length=64, description="The head of the merge request, in full.")
+
+
+class DurationIn(Body):
+    """For how long."""
+
+    duration: str = Field(max_length=10, description="Such as `90m`, `48h` or `3d`.")
+
+
+class DoneOut(BaseModel):
+    """What came of it."""
+
+    message: Words
+    preview: PreviewOut = Field(description="As it is now; what was asked for takes its time.")
 
 
 class AccountOut(BaseModel):

@@ -620,6 +620,10 @@ def test_a_wrong_setting_is_refused_by_its_name_whatever_the_command(command: Co
     assert "TOOLFORGE_PREVIEW_JOB_PORT" in words
 
 
+def test_a_maintainers_token_is_no_unknown_setting(command: CommandLine) -> None:
+    assert command("pool", "list", TOOLFORGE_PREVIEW_TOKEN="tfp_x").code == 0
+
+
 def test_every_setting_is_listed_and_no_secret_is_shown(command: CommandLine) -> None:
     told = command("settings", TOOLFORGE_PREVIEW_GITLAB_TOKEN="very-secret")
     assert told.code == 0

@@ -191,10 +191,17 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "webhook.receive",
             "sign_in.end",
             "actions.act",
+            "api_actions.redeploy",
+            "api_actions.rebuild",
+            "api_actions.keep",
+            "api_actions.release",
+            "api_actions.stop",
             "operations.account",
             "operations.switch",
             "project_settings.change",
             "project_settings.rotate",
+            "tokens.make",
+            "tokens.revoke",
         }
         for path in (
             "/sign-out",
@@ -203,6 +210,9 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "/switches/freeze",
             "/group/tool/-/settings",
             "/group/tool/-/settings/rotate",
+            "/tokens",
+            "/tokens/1/revoke",
+            "/api/v1/projects/group/tool/-/previews/1/stop",
         ):
             for token in ({}, {"csrf_token": ""}, {"csrf_token": "x.y.z"}, {"csrf_token": foreign}):
                 answer = visitor.client.post(path, data={"why": "x", **token})

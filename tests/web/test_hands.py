@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -15,6 +16,7 @@ from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import Seeder
 from orchestrator import outcome as out
 from orchestrator.preview import Step
+from orchestrator.tokens import Scope
 from tests.orchestrator.scene import B
 from tests.web.browser import CHROMIUM, chromium, opened
 from tests.web.house import House
@@ -143,14 +145,33 @@ def test_an_operator_freezes_lets_go_on_and_empties_an_account(look: Look, house
     assert house.account().clean_all
 
 
+@pytest.mark.parametrize("scripted", [True, False], ids=["with scripts", "without"])
+def test_a_token_is_made_and_revoked(look: Look, house: House, scripted: bool) -> None:
+    page = look(house, "dana", "/", java_script_enabled=scripted, **PHONE)
+    page.get_by_role("link", name="Tokens").click()
+    page.get_by_label("What uses it").fill("my script")
+    page.get_by_label("It may").select_option("read and act")
+    page.get_by_role("button", name="Make a token").click()
+    secret = page.locator("#secret").inner_text()
+    assert not scrolls_sideways(page)
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert page.request.get(f"{house.url}/api/v1/projects", headers=headers).status == 200
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("You have none.")).to_be_visible()
+    assert page.request.get(f"{house.url}/api/v1/projects", headers=headers).status == 401
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_where_something_can_be_done(look: Look, house: House, scheme: str) -> None:
     house.world.sees(2, B, fork=True)
     is_used_by_others(house)
     house.world.lifecycle.freeze("olga", "maintenance", house.world.now)
     house.world.lifecycle.keep(house.world.preview().id, 3600.0, "carol", house.world.now)
+    house.web.parts.tokens.make(
+        house.user_id("olga"), "olga", name="x" * 100, scopes=set(Scope), seconds=9.0, now=time.time()
+    )
     page = look(house, "olga", "/", color_scheme=scheme, **PHONE)
-    for path in ("/", PAGE, "/group/tool/-/2", "/accounts/dev-1", "/group/tool/-/settings"):
+    for path in ("/", PAGE, "/group/tool/-/2", "/accounts/dev-1", "/group/tool/-/settings", "/tokens"):
         page.goto(path)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
         assert accessible(page) == [], path

@@ -21,6 +21,7 @@ DEVELOPERS = ("developer", "maintainer", "operator")
 MAINTAINERS = ("maintainer", "operator")
 OPERATOR = ("operator",)
 EVERYBODY = tuple(PEOPLE)
+SIGNED_IN = tuple(who for who in PEOPLE if who != "nobody")
 #: Who may what, where pages are not public; with public pages everybody may do what :data:`READ` has.
 #: A new route fails the first test here until it is written down.
 ALWAYS: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +37,15 @@ ALWAYS: Mapping[str, tuple[str, ...]] = {
     "sign_in.begin": EVERYBODY,
     "sign_in.come_back": EVERYBODY,
     "sign_in.end": EVERYBODY,
+    "tokens.show": SIGNED_IN,
+    "tokens.make": SIGNED_IN,
+    "tokens.revoke": SIGNED_IN,
     "actions.act": DEVELOPERS,
+    "api_actions.redeploy": DEVELOPERS,
+    "api_actions.rebuild": DEVELOPERS,
+    "api_actions.keep": DEVELOPERS,
+    "api_actions.release": DEVELOPERS,
+    "api_actions.stop": DEVELOPERS,
     "project_settings.show": MAINTAINERS,
     "project_settings.change": MAINTAINERS,
     "project_settings.rotate": MAINTAINERS,
@@ -58,8 +67,9 @@ READ: Mapping[str, tuple[str, ...]] = {
     "api.projects": OPERATOR,
     "api.previews": OPERATOR,
     "api.deployments": OPERATOR,
-    "api.deployment": OPERATOR,
-    "api.log": OPERATOR,
+    "api.preview": READERS,
+    "api.deployment": READERS,
+    "api.log": READERS,
     "api.events": OPERATOR,
     "api.accounts": OPERATOR,
     "api.builders": OPERATOR,
@@ -84,7 +94,7 @@ def routes(app: Flask) -> Iterator[tuple[str, Rule]]:
 def address(house: House, rule: Rule) -> str:
     """The address of something that there is."""
     deployment, preview = house.world.deployment(), house.world.preview()
-    values = {**VALUES, "deployment_id": deployment.id, "kind": "build", "form": "csv"}
+    values = {**VALUES, "deployment_id": deployment.id, "token_id": 1, "kind": "build", "form": "csv"}
     values |= {"verb": "keep", "order": "freeze" if rule.endpoint == "operations.switch" else "drain"}
     with house.web.app.test_request_context():
         _, path = rule.build({name: values[name] for name in rule.arguments}) or ("", "")
