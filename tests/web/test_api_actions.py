@@ -140,13 +140,13 @@ def test_rights_that_are_taken_away_in_gitlab_are_gone_for_tokens_too(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rights, "REMEMBERED_SECONDS", 0.0)
-    house.becomes("greta", 30)
+    house.becomes("gerda", 30)
     with house.visitor() as visitor:
-        visitor.signs_in("greta")
+        visitor.signs_in("gerda")
         headers = {"Authorization": f"Bearer {made(visitor)}"}
     with httpx.Client(base_url=house.url, headers=headers, trust_env=False) as client:
         assert Program(client).does("keep", duration="4h").status_code == 200
-        house.leaves("greta")
+        house.leaves("gerda")
         assert Program(client).does("stop").status_code == 403
     assert house.world.states() == ["live"]
 
