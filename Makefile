@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
+.PHONY: install vendor demo demo-clean test lint format docs screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,10 @@ vendor: install
 
 docs: install
 	$(BIN)/python docs/make.py
+
+# The pictures of docs/pages.md, taken by Debian's chromium.
+screenshots: install
+	$(BIN)/python -m docs.screenshots
 
 # Ctrl-C ends it; started again it goes on where it was.
 demo: install
