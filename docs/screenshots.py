@@ -150,6 +150,9 @@ def _take_all(browser: Browser, stack: Stack, scene: _Scene) -> None:
         _take(page, "account", f"/accounts/{_account(stack, scene.live)}")
     with _signed_in(browser, stack, "dana", _WIDE) as page:
         _take(page, "live", _page(scene.live))
+        page.get_by_role("link", name="follow the tool's log").click()
+        page.get_by_text("Listening").first.wait_for()
+        _shoot(page, "tool-log")
         _take(page, "approval", _page(scene.outside))
         _take(page, "failed", _page(scene.failed))
         page.goto(_page(scene.building))
