@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test lint format docs clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis
+.PHONY: install vendor demo demo-clean test lint format docs screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,10 @@ vendor: install
 
 docs: install
 	$(BIN)/python docs/make.py
+
+# The pictures of docs/pages.md, taken by Debian's chromium.
+screenshots: install
+	$(BIN)/python -m docs.screenshots
 
 # Ctrl-C ends it; started again it goes on where it was.
 demo: install
@@ -88,3 +92,7 @@ bench-diagnosis: install
 # How long GitLab waits for the answer to a delivery in a storm of them.
 bench-webhook: install
 	$(BIN)/python -m bench.webhook
+
+# How many badges a second two processes serve, beside bare Flask.
+bench-badge: install
+	$(BIN)/python -m bench.badge

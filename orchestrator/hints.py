@@ -71,7 +71,7 @@ class Hints:
             self._send(LOOK, (due.kind.value, due.id), queue=QUEUES[due.kind], countdown=delay or None)
 
     def follow(self, deployment_id: int) -> None:
-        """Somebody looks at the log of a deployment's build: a worker is to follow it."""
+        """Somebody looks at the log of what a deployment runs: a worker is to follow it."""
         with suppress(TryLater):
             self._send(
                 FOLLOW, (Kind.DEPLOYMENT.value, deployment_id), queue=QUEUES[Kind.DEPLOYMENT], countdown=None

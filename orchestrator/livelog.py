@@ -1,9 +1,9 @@
-"""The log of a build while it runs, fanned out through Redis: one reads it from Toolforge, many look at it.
+"""The log of what runs, fanned out through Redis: one reads it from Toolforge, many look at it.
 
-Nothing here has to last. A worker follows the build's log and appends what comes to a Redis stream; whoever
-looks reads that stream, in whatever process. Who wants to look says so every few seconds, and the worker
-reads on only while somebody does. Should it die, its place comes free, and the next one goes on behind the
-lines that are there already: Toolforge sends a log from its first line each time.
+Nothing here has to last. A worker follows the log of a build or of a tool and appends what comes to a Redis
+stream; whoever looks reads that stream, in whatever process. Who wants to look says so every few seconds, and
+the worker reads on only while somebody does. Should it die, its place comes free, and the next one goes on
+behind the lines that are there already: Toolforge sends a build's log from its first line each time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from redis import Redis
 PLACE_SECONDS = 10
 #: Who looks says so at least this often.
 _WATCHED_SECONDS = 20
-#: The lines stay for so long after the newest.
+#: The lines stay for so long after the newest, or after they were followed.
 _KEPT_SECONDS = 900
 #: Between two calls for a follower.
 _CALL_SECONDS = 2
 #: After a stream that has come to its end.
 _READ_SECONDS = 30
 #: Of a line, and of a whole log, this much is passed on; the kept log has more.
-_LONGEST_LINE, _LONGEST_LOG = 8_000, 4_000_000
+LONGEST_LINE, _LONGEST_LOG = 8_000, 4_000_000
 #: Where a stream begins.
 BEGIN = "0-0"
 
@@ -43,11 +43,11 @@ class Batch:
 
 
 class LiveLog:
-    """The log of one build."""
+    """The log of one deployment's build, or of its job."""
 
-    def __init__(self, redis: Redis, prefix: str, deployment_id: int) -> None:
+    def __init__(self, redis: Redis, prefix: str, deployment_id: int, kind: str = "build") -> None:
         self._redis = redis
-        name = f"{prefix}:log:{deployment_id}"
+        name = f"{prefix}:log:{deployment_id}:{kind}"
         self._lines, self._count, self._place = f"{name}:lines", f"{name}:count", f"{name}:place"
         self._watched, self._called = f"{name}:watched", f"{name}:called"
 
@@ -81,6 +81,8 @@ class LiveLog:
         if not self._holds(token):
             return False
         self._redis.expire(self._place, PLACE_SECONDS)
+        for name in (self._lines, self._count):
+            self._redis.expire(name, _KEPT_SECONDS)
         return bool(self._redis.exists(self._watched))
 
     def leave_place(self, token: str, *, is_read: bool = False) -> None:
@@ -100,9 +102,29 @@ class LiveLog:
         """How many lines are there already."""
         return int(self._redis.hget(self._count, "lines") or 0)
 
+    def newest(self, most: int) -> list[str]:
+        """At least as many of the newest lines, the oldest first; fewer when there are no more."""
+        lines: list[str] = []
+        end = "+"
+        while len(lines) < most:
+            found: Any = self._redis.xrevrange(self._lines, max=end, count=10)
+            if not found:
+                break
+            for number, fields in found:
+                lines[:0] = json.loads(fields[b"lines"])
+                end = f"({number.decode()}"
+        return lines
+
+    def add_on(self, lines: Sequence[str]) -> None:
+        """Append lines to a log without end: when it gets too long, those before are forgotten."""
+        if lines and not self.add(lines):
+            self._redis.delete(self._lines)
+            self._redis.hset(self._count, "size", 0)
+            self.add(lines)
+
     def add(self, lines: Sequence[str]) -> bool:
         """Append lines; False, and nothing is done, when the log is too long to be followed."""
-        cut = [line[:_LONGEST_LINE] for line in lines]
+        cut = [line[:LONGEST_LINE] for line in lines]
         if int(self._redis.hget(self._count, "size") or 0) > _LONGEST_LOG:
             return False
         with self._redis.pipeline(transaction=True) as pipe:

@@ -308,19 +308,14 @@ class Pages:
         """
         with self._store.read() as tx:
             project = tx.project_at(path)
-            preview = tx.preview_of(project.id, iid) if project and iid is not None else None
-            if project is None or (iid is not None and preview is None):
+            if project is None:
                 return None
-            states = [State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING]
-            states += [State.LIVE, State.FAILED, State.STOPPED]
-            found = reading.deployments_of(
-                tx,
-                project.id,
-                preview_id=preview.id if preview else None,
-                states=[] if preview else states,
-                most=1,
-            )
-        return found[0].state if found else None
+            if iid is None:
+                newest = reading.newest_try(tx, project.id)
+            else:
+                preview = tx.preview_of(project.id, iid)
+                newest = next(iter(tx.deployments_of(preview.id, limit=1)), None) if preview else None
+        return newest.state if newest else None
 
     def _rows(
         self,

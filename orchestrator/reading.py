@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, or_, select
 
 from orchestrator import tables as t
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment, State
+from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Event, Lease, Preview
 from orchestrator.rows import account_from, deployment_from, event_from, lease_from, preview_from
 from orchestrator.store import Tx
@@ -121,6 +121,22 @@ def deployments_of(
     if states:
         query = query.where(t.deployment.c.state.in_(states))
     return [deployment_from(row) for row in tx.connection.execute(query)]
+
+
+def newest_try(tx: Tx, project_id: int) -> Deployment | None:
+    """The newest deployment of a project that got to a verdict, or is on its way to one.
+
+    One that waits for an approval is not: with it a stranger could say something of the project.
+    """
+    states = [State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING]
+    states += [State.LIVE, State.FAILED, State.STOPPED]
+    query = _DEPLOYMENTS.where(
+        t.preview.c.project_id == project_id,
+        t.deployment.c.state.in_(states),
+        t.deployment.c.step != Step.AWAIT_APPROVAL,
+    )
+    row = tx.connection.execute(query.order_by(t.deployment.c.id.desc()).limit(1)).first()
+    return deployment_from(row) if row else None
 
 
 def failures_since(tx: Tx, since: float, *, most: int) -> list[Deployment]:

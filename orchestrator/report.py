@@ -430,4 +430,4 @@ def size(count: int) -> str:
     """A number of bytes for people."""
     if count < 2**20:
         return f"{count / 2**10:.1f} KiB" if count >= 2**10 else f"{count} bytes"
-    return f"{count / 2**20:.1f} MiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

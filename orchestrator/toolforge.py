@@ -41,6 +41,7 @@ from orchestrator.toolforge_answers import (
     Health,
     Job,
     JobImage,
+    JobLine,
     JobQuota,
     JobSpec,
     NewBuild,
@@ -80,6 +81,7 @@ __all__ = [
     "Health",
     "Job",
     "JobImage",
+    "JobLine",
     "JobQuota",
     "JobSpec",
     "NewBuild",
@@ -391,12 +393,18 @@ class AccountClient:
         self._call("DELETE", self._jobs())
 
     def job_log(self, name: str, *, lines: int) -> list[str]:
+        """The newest lines of a job's log, as :meth:`job_lines`, without their moments."""
+        return [line.message for line in self.job_lines(name, lines=lines)]
+
+    def job_lines(self, name: str, *, lines: int) -> list[JobLine]:
         """The newest lines of a job's log, the oldest first; empty when nothing has arrived yet.
 
         From logs-api, as Toolforge's own client; one page of it, which is 500 lines.
         """
         path = f"/logs/v1/tool/{self.tool}/job/{_safe(name)}/logs?direction=newest_first&lines={lines}"
-        return list(self._mask.lines(parse_job_log(self._call("GET", path, fine=(Gone,)))))
+        found = parse_job_log(self._call("GET", path, fine=(Gone,)))
+        seen = self._mask.lines(line.message for line in found)
+        return [replace(line, message=message) for line, message in zip(found, seen, strict=True)]
 
     def job_quotas(self) -> list[JobQuota]:
         """The limits of the account's jobs."""

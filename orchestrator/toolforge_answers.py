@@ -23,6 +23,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http.client import responses
@@ -415,10 +416,27 @@ def parse_job(item: object) -> Job:
     )
 
 
-def parse_job_log(answer: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class JobLine:
+    """A line that a job has written."""
+
+    #: When, as Toolforge says it, to the nanosecond.
+    moment: str
+    message: str
+
+    @property
+    def at(self) -> float:
+        """The same in seconds since the epoch; 0 for what is no moment."""
+        try:
+            return datetime.fromisoformat(self.moment).timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
+
+
+def parse_job_log(answer: Mapping[str, Any]) -> list[JobLine]:
     """The lines of logs-api's page with the newest entry first, the oldest line first."""
     entries = _items(_mapping(answer.get("data")).get("logs"))
-    return [_text(entry.get("message")) for entry in reversed(entries)]
+    return [JobLine(_text(one.get("datetime")), _text(one.get("message"))) for one in reversed(entries)]
 
 
 def parse_envvar_names(answer: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,6 @@ from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
-from orchestrator.preview import State
 from web import actions, audit, logs, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
@@ -152,20 +151,20 @@ def deployment(_: Query, deployment_id: int) -> shapes.DeploymentOut:
     errors={**_NONE, 429: "Too many follow logs just now."},
 )
 def log(query: shapes.LogQuery, deployment_id: int, kind: str) -> Response:
-    """The lines of a log, one JSON object a line; with `follow` also those to come of a running build."""
+    """The lines of a log, one JSON object a line; with `follow` also those to come of what runs."""
     found = _pages().deployment(deployment_id)
     if found is None:
         abort(404)
     text = parts_of(current_app).views.log(deployment_id, kind)
     if text is not None:
         return _lines(_numbered(text))
-    if not (query.follow and kind == "build" and found.deployment.state is State.BUILDING):
+    if not (query.follow and logs.can_be_followed(found.deployment, kind)):
         abort(404)
     room = room_of(current_app)
     if request.method != "GET" or not room.take():
         abort(429)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    answer = _lines(_followed(app, deployment_id))
+    answer = _lines(_followed(app, deployment_id, kind))
     answer.call_on_close(room.leave)
     return answer
 
@@ -179,8 +178,8 @@ def _numbered(text: str) -> Iterator[str]:
         yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"
 
 
-def _followed(app: Flask, deployment_id: int) -> Iterator[str]:
-    for batches in logs.batches_of(app, deployment_id, BEGIN):
+def _followed(app: Flask, deployment_id: int, kind: str) -> Iterator[str]:
+    for batches in logs.batches_of(app, deployment_id, kind, BEGIN):
         for batch in batches:
             for number, line in enumerate(batch.lines, batch.first):
                 yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"

@@ -1,4 +1,4 @@
-"""Logs: those that are kept, with links to lines and a search, and that of a running build."""
+"""Logs: those that are kept, with links to lines and a search, and those of what runs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _AT = f"/<path:project>/-/<int:iid>/<int:deployment_id>/{_KINDS}"
 PAGE_LINES = 2000
 _MATCHES = 1000
 _WAIT_SECONDS = 2.0
+#: While a deployment is in this state its log of this kind is followed.
+_FOLLOWED = {"build": State.BUILDING, "job": State.LIVE}
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def page(project: str, iid: int, deployment_id: int, kind: str) -> str:
     place = {"view": view, "deployment": deployment, "kind": kind}
     if text is not None:
         return _kept(text, place)
-    if kind != "build" or deployment.state is not State.BUILDING:
+    if not can_be_followed(deployment, kind):
         abort(404)
-    batches = _so_far(deployment)
+    batches = _so_far(deployment, kind)
     return render_template(
         "log_live.html",
         lines=[line for batch in batches for line in shown(batch)],
@@ -67,24 +69,29 @@ def raw(project: str, iid: int, deployment_id: int, kind: str) -> Response:
 
 @blueprint.get(f"{_AT}/live")
 def follow(project: str, iid: int, deployment_id: int, kind: str) -> Response:
-    """The log of a running build as server-sent events: ``lines``, and ``end`` when it has ended."""
+    """The log of what runs as server-sent events: ``lines``, and ``end`` when it has ended."""
     _, deployment = _found(project, iid, deployment_id)
-    if kind != "build" or deployment.state is not State.BUILDING:
+    if not can_be_followed(deployment, kind):
         # To who was watching when it ended: do not ask again.
         return Response(status=204)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     after = request.headers.get("Last-Event-ID") or request.args.get("after") or BEGIN
     if not _is_place(after):
         after = BEGIN
-    return live.stream(lambda: _events(app, deployment_id, after))
+    return live.stream(lambda: _events(app, deployment_id, kind, after))
 
 
-def batches_of(app: Flask, deployment_id: int, after: str) -> Iterator[list[Batch]]:
-    """The lines of a running build as they come, nothing for a moment without any; ends with the build.
+def can_be_followed(deployment: Deployment, kind: str) -> bool:
+    """True while its build runs, or while its tool is live."""
+    return deployment.state is _FOLLOWED[kind]
+
+
+def batches_of(app: Flask, deployment_id: int, kind: str, after: str) -> Iterator[list[Batch]]:
+    """The lines of what runs as they come, nothing for a moment without any; ends with what runs.
 
     Ends, too, when Redis is away: live lines are all that needs it.
     """
-    log = _live(app, deployment_id)
+    log = _live(app, deployment_id, kind)
     while True:
         try:
             if log.want():
@@ -96,7 +103,7 @@ def batches_of(app: Flask, deployment_id: int, after: str) -> Iterator[list[Batc
             return
         if found:
             after = found[-1].id
-        elif not _is_building(app, deployment_id):
+        elif not _still_runs(app, deployment_id, kind):
             return
         yield found
 
@@ -106,25 +113,25 @@ def shown(batch: Batch) -> list[Line]:
     return [Line(number, pieces(text)) for number, text in enumerate(batch.lines, batch.first)]
 
 
-def _events(app: Flask, deployment_id: int, after: str) -> Iterator[str]:
-    for batches in batches_of(app, deployment_id, after):
+def _events(app: Flask, deployment_id: int, kind: str, after: str) -> Iterator[str]:
+    for batches in batches_of(app, deployment_id, kind, after):
         for batch in batches:
             lines = [[line.number, line.pieces] for line in shown(batch)]
             yield live.event("lines", lines, number=batch.id)
         if not batches:
             yield ": still here\n\n"
-    if not _is_building(app, deployment_id):
+    if not _still_runs(app, deployment_id, kind):
         yield live.event("end", {})
 
 
-def _is_building(app: Flask, deployment_id: int) -> bool:
+def _still_runs(app: Flask, deployment_id: int, kind: str) -> bool:
     with parts_of(app).store.read() as tx:
-        return tx.deployment(deployment_id).state is State.BUILDING
+        return can_be_followed(tx.deployment(deployment_id), kind)
 
 
-def _so_far(deployment: Deployment) -> list[Batch]:
+def _so_far(deployment: Deployment, kind: str) -> list[Batch]:
     """What is known of the running log; looking at the page has it followed."""
-    log = _live(current_app, deployment.id)
+    log = _live(current_app, deployment.id, kind)
     try:
         if log.want():
             call_follower(current_app, deployment.id)
@@ -133,9 +140,9 @@ def _so_far(deployment: Deployment) -> list[Batch]:
         return []
 
 
-def _live(app: Flask, deployment_id: int) -> LiveLog:
+def _live(app: Flask, deployment_id: int, kind: str) -> LiveLog:
     parts = parts_of(app)
-    return LiveLog(parts.redis, parts.settings.queue_prefix, deployment_id)
+    return LiveLog(parts.redis, parts.settings.queue_prefix, deployment_id, kind)
 
 
 def _is_place(text: str) -> bool:

@@ -50,6 +50,6 @@ def say(app: Flask, dues: Iterable[Due]) -> None:
 
 
 def call_follower(app: Flask, deployment_id: int) -> None:
-    """Have a worker follow the log of a running build."""
+    """Have a worker follow the log of a running build, or of a tool that is live."""
     hints: Hints = app.extensions[_HINTS]
     hints.follow(deployment_id)

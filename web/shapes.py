@@ -80,7 +80,9 @@ class EventsQuery(PageQuery):
 class LogQuery(Query):
     """How to read a log."""
 
-    follow: bool = Field(False, description="Of a running build: go on with the lines to come.")
+    follow: bool = Field(
+        False, description="Of a running build or a live tool: go on with the lines to come."
+    )
 
 
 class Listed(BaseModel, Generic[_T]):

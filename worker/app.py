@@ -76,7 +76,7 @@ def followers() -> Followers:
 
 @app.task(name=FOLLOW)
 def follow(_: str, row_id: int) -> None:
-    """Follow the log of a running build, for those who look at it."""
+    """Follow the log of a running build or of a tool that is live, for those who look at it."""
     with logs.about(deployment=row_id):
         followers().follow(row_id)
 

@@ -1,4 +1,4 @@
-"""Follows the logs of running builds for those who look at them: one connection to Toolforge a build.
+"""Follows the logs of what runs for those who look at them: one connection to Toolforge a log.
 
 A thread a log, beside the worker's own: a build may say nothing for ten minutes, which no step may wait for.
 """
@@ -10,17 +10,21 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 
 from redis.exceptions import RedisError
 
+from orchestrator.belongings import PUBLISHED_JOB
 from orchestrator.bootstrap import Parts
+from orchestrator.engines import AWAY
 from orchestrator.errors import NotFound
 from orchestrator.livelog import PLACE_SECONDS, LiveLog
 from orchestrator.preview import State
-from orchestrator.toolforge import ToolforgeError
+from orchestrator.toolforge import AccountClient, JobLine, ToolforgeError
+from worker import follow_job
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,19 @@ _KEEP_SECONDS = PLACE_SECONDS / 4
 Lines = Callable[[], Iterator[str]]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What can be followed of a deployment."""
+
+    #: Of the log.
+    kind: str
+    tool: str
+    credentials: Mapping[str, str]
+    build_id: str
+    #: From when on the job writes for this deployment, and for no other one that was there before.
+    since: float
+
+
 class Followers:
     """The logs that this process follows."""
 
@@ -43,43 +60,64 @@ class Followers:
         self._room = threading.BoundedSemaphore(_MOST)
 
     def follow(self, deployment_id: int) -> threading.Thread | None:
-        """Follow the build of a deployment, unless it is followed, or does not run; the thread that does."""
-        found = self._build_of(deployment_id)
+        """Follow the build of a deployment, or its tool that is live; the thread that does.
+
+        None when it is followed already, or when there is nothing to follow.
+        """
+        found = self._source(deployment_id)
         if found is None or not self._room.acquire(blocking=False):
             return None
-        live = LiveLog(self._parts.redis, self._parts.settings.queue_prefix, deployment_id)
+        live = LiveLog(self._parts.redis, self._parts.settings.queue_prefix, deployment_id, found.kind)
         token = secrets.token_hex(8)
         if not live.take_place(token):
             self._room.release()
             return None
         thread = threading.Thread(
-            target=self._run, args=(live, token, *found), name=f"log-{deployment_id}", daemon=True
+            target=self._run,
+            args=(live, token, deployment_id, found),
+            name=f"log-{deployment_id}",
+            daemon=True,
         )
         thread.start()
         return thread
 
-    def _build_of(self, deployment_id: int) -> tuple[str, dict[str, str], str] | None:
-        """The account, its credentials and the build; None when there is none to follow."""
+    def _source(self, deployment_id: int) -> _Source | None:
         with self._parts.store.read() as tx:
             try:
                 deployment = tx.deployment(deployment_id)
             except NotFound:
                 return None
-            is_built = deployment.state is State.BUILDING and tx.lease_is_current(deployment)
-            if not is_built or deployment.account_id is None or deployment.build_id is None or tx.is_paused():
+            kind = {State.BUILDING: "build", State.LIVE: "job"}.get(deployment.state)
+            if kind is None or deployment.account_id is None or not tx.lease_is_current(deployment):
+                return None
+            if (kind == "build" and deployment.build_id is None) or tx.is_paused():
                 return None
             account = tx.account(deployment.account_id)
-            return account.name, dict(tx.credentials(account.id)), deployment.build_id
+            since = (deployment.entered or {}).get(State.STARTING, deployment.since)
+            credentials = dict(tx.credentials(account.id))
+            return _Source(kind, account.name, credentials, deployment.build_id or "", since)
 
-    def _run(self, live: LiveLog, token: str, tool: str, credentials: dict[str, str], build_id: str) -> None:
+    def _run(self, live: LiveLog, token: str, deployment_id: int, source: _Source) -> None:
+        tool = source.tool
         try:
-            with self._parts.toolforge.account(tool, credentials) as client:
-                pass_on(live, token, lambda: client.build_log(build_id, follow=True))
-        except (ToolforgeError, RedisError) as error:
-            # Whoever looks calls again, if the build still runs.
-            log.info("the log of %s's build is not followed any more: %s", tool, type(error).__name__)
+            with self._parts.toolforge.account(tool, source.credentials) as client:
+                if source.kind == "build":
+                    pass_on(live, token, lambda: client.build_log(source.build_id, follow=True))
+                else:
+                    follow_job.poll(live, token, lambda: self._of_job(client, deployment_id, source))
+        except (ToolforgeError, RedisError, *AWAY) as error:
+            # Whoever looks calls again, if it still runs.
+            log.info("the %s log of %s is not followed any more: %s", source.kind, tool, type(error).__name__)
         finally:
             self._room.release()
+
+    def _of_job(self, client: AccountClient, deployment_id: int, source: _Source) -> Sequence[JobLine] | None:
+        """What the tool has written lately; None when it is not live any more."""
+        lines = client.job_lines(PUBLISHED_JOB, lines=follow_job.LINES)
+        # Not before: the account may have got to somebody else, whose lines they may be.
+        if self._source(deployment_id) != source:
+            return None
+        return [line for line in lines if line.at >= source.since]
 
 
 def pass_on(live: LiveLog, token: str, open_lines: Lines) -> None:

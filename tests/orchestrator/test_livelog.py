@@ -44,6 +44,31 @@ def test_lines_are_numbered_through_and_read_on_from_any_place(live: LiveLog) ->
     assert live.count() == 3
 
 
+def test_the_newest_lines_are_found_however_they_came(live: LiveLog) -> None:
+    assert live.newest(5) == []
+    for number in range(30):
+        live.add([f"{number}a", f"{number}b"])
+    assert live.newest(3)[-3:] == ["28b", "29a", "29b"]
+    assert live.newest(50)[-50:] == [f"{number}{part}" for number in range(5, 30) for part in "ab"]
+    assert len(live.newest(1000)) == 60
+
+
+def test_of_a_log_without_end_the_newest_lines_are_kept_and_numbered_on(
+    live: LiveLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.livelog._LONGEST_LOG", 10)
+    live.add_on(["x" * 20])
+    live.add_on([])
+    live.add_on(["second"])
+    assert lines_of(live) == [(2, "second")]
+
+
+def test_a_build_and_a_job_of_a_deployment_have_a_log_each(redis: Redis) -> None:
+    number = next(_numbers)
+    LiveLog(redis, "tests", number, "build").add(["built"])
+    assert LiveLog(redis, "tests", number, "job").count() == 0
+
+
 def test_there_is_one_follower_until_it_leaves(live: LiveLog) -> None:
     assert live.take_place("a")
     assert not live.take_place("b")

@@ -102,6 +102,10 @@ def test_the_state_of_a_project_is_that_of_its_newest_verdict_or_try(world: Worl
     world.sees(2, state="closed")
     assert pages.state_of("group/tool", 2) is State.CANCELLED
     assert pages.state_of("group/tool", None) is State.LIVE
+    # A stranger's merge request says nothing of the project before somebody has approved it.
+    world.sees(3, fork=True)
+    assert pages.state_of("group/tool", 3) is State.QUEUED
+    assert pages.state_of("group/tool", None) is State.LIVE
     assert pages.state_of("group/tool", 99) is None
     assert pages.state_of("group/other", None) is None
 

@@ -14,7 +14,17 @@ from orchestrator.diagnosis import explain_build
 from orchestrator.outcome import CheckResult, Evidence, Failure
 from orchestrator.preview import STEPS, Deployment, State, Step
 from orchestrator.records import Preview
-from orchestrator.report import Status, Subject, desired, marker, must_send, note, refusal, refusal_marker
+from orchestrator.report import (
+    Status,
+    Subject,
+    desired,
+    marker,
+    must_send,
+    note,
+    refusal,
+    refusal_marker,
+    size,
+)
 from tests.orchestrator.scene import A, B
 from tests.orchestrator.test_markdown import hostile
 
@@ -388,3 +398,15 @@ def test_hostile_text_cannot_leave_its_code(state: State, texts: tuple[str, ...]
         theirs = _OUR_HTML.sub("", line.replace(marker(a_preview()), ""))
         assert "<" not in theirs, "GitLab would take it for HTML"
         assert "![" not in line
+
+
+def test_a_size_is_said_in_the_unit_that_fits_it() -> None:
+    counts = (1023, 2**10, 2**20, 2**30 - 2**20, 2**30, 5 * 2**29)
+    assert [size(count) for count in counts] == [
+        "1023 bytes",
+        "1.0 KiB",
+        "1.0 MiB",
+        "1023.0 MiB",
+        "1.0 GiB",
+        "2.5 GiB",
+    ]

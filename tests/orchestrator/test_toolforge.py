@@ -176,6 +176,11 @@ def test_the_log_of_a_job_is_the_oldest_line_first_and_empty_when_there_is_none(
 ) -> None:
     gateway.answer = Answer({"data": {"logs": [{"message": "new"}, {"message": "old"}]}})
     assert account.job_log("preview", lines=2) == ["old", "new"]
+    moment = "1970-01-02T00:00:00.500000001Z"
+    gateway.answer = Answer({"data": {"logs": [{"message": "odd", "datetime": "now"}, {"datetime": moment}]}})
+    first, second = account.job_lines("preview", lines=2)
+    assert (first.moment, first.at) == (moment, 86400.5)
+    assert (second.message, second.at) == ("odd", 0.0)
     gateway.answer = Answer({"error": ["Job 'preview' does not have any logs available"]}, 404)
     assert account.job_log("preview", lines=2) == []
 

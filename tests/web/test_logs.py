@@ -11,7 +11,7 @@ import pytest
 from orchestrator import outcome as out
 from orchestrator.livelog import LiveLog
 from orchestrator.outcome import Failure, KeptLog
-from tests.orchestrator.scene import World
+from tests.orchestrator.scene import PASSED, World
 from tests.web.scene import WebScene
 from tests.web.test_pages import words_in
 from web.logs import PAGE_LINES
@@ -118,6 +118,29 @@ def test_any_place_to_go_on_from_is_borne(building: Building, place: str) -> Non
     with building.web.client.stream("GET", f"{building.path}/live", params={"after": place}) as answer:
         assert answer.status_code == 200
         assert any(line == "event: lines" for line in answer.iter_lines())
+
+
+def test_the_log_of_a_tool_that_is_live_is_followed_from_its_page(building: Building) -> None:
+    building.world.steps(out.BuildSucceeded("image"), out.JobStarted(), out.JobReady(), PASSED)
+    web, deployment_id = building.web, building.world.deployment().id
+    path = f"{PAGE}/{deployment_id}/job"
+    assert f'href="{path}"' in web.get(PAGE).text
+    parts = web.parts
+    LiveLog(parts.redis, parts.settings.queue_prefix, deployment_id, "job").add(["<i>hello"])
+    page = web.get(path).text
+    assert "&lt;i&gt;hello" in page
+    assert "The tool runs; its lines appear here" in words_in(page)
+    assert parts.redis.llen(f"{parts.settings.queue_prefix}:toolforge") == 1, "a worker is called"
+    told: list[str] = []
+    with web.client.stream("GET", f"{path}/live", timeout=20) as answer:
+        for line in answer.iter_lines():
+            told.append(line)
+            if line == "event: lines":
+                building.world.sees(1, state="closed")
+    assert [line for line in told if line.startswith("event: ")] == ["event: lines", "event: end"]
+    assert web.get(f"{path}/live").status_code == 204
+    assert web.get(path).status_code == 404
+    assert web.get(f"{PAGE}/{deployment_id}/build/live").status_code == 204
 
 
 def test_whoever_looks_has_a_worker_called(building: Building) -> None:

@@ -112,6 +112,18 @@ def test_the_overview_shows_accounts_and_merge_requests_with_their_addresses(
         assert wanted in answer.text
 
 
+def test_a_lease_that_has_just_begun_is_drawn_wide_enough_to_be_seen_and_not_beyond_the_end(
+    web: WebScene, world: World
+) -> None:
+    world.now = time.time()
+    world.sees()
+    for path in ("/", "/accounts/dev-0"):
+        bars = [dict(found) for tag, found in tags_in(web.get(path).text) if tag == "rect"]
+        (bar,) = (bar for bar in bars if bar["class"] == "bar")
+        assert float(bar["width"] or 0) >= 8.0
+        assert float(bar["x"] or 0) + float(bar["width"] or 0) <= 1000.0
+
+
 def test_a_preview_has_a_page_with_its_deployments_and_timeline(web: WebScene, world: World) -> None:
     world.sees()
     world.goes_live()

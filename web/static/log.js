@@ -1,4 +1,4 @@
-/* The log of a running build: lines are appended as they come. All text is set as text, never as markup. */
+/* The log of what runs: lines are appended as they come. All text is set as text, never as markup. */
 "use strict";
 
 const list = document.getElementById("log");
@@ -46,8 +46,8 @@ function follow() {
   });
   stream.addEventListener("end", () => {
     stream.close();
-    told.textContent = "The build has ended.";
-    if (!held) setTimeout(() => location.reload(), 1500); // the kept log is there soon
+    told.textContent = list.dataset.ended;
+    if (!held && "kept" in list.dataset) setTimeout(() => location.reload(), 1500); // it is there soon
   });
   stream.addEventListener("error", () => {
     if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
