@@ -24,6 +24,8 @@ _LOG_LINES = 500
 _LOOK_SECONDS = 5.0
 #: Toolforge gathers the logs of jobs with some delay.
 _LOG_LAG_SECONDS = 15.0
+#: So far Toolforge's clock and ours may be apart; an account takes longer to change hands.
+_SKEW_SECONDS = 10.0
 #: jobs-api's first words about a job whose process was not even begun.
 _NOT_BEGUN = ("scheduling", "initializing", "Unable to start, out of quota", "Failed retrieving status")
 
@@ -213,11 +215,17 @@ def _of(component: str, failure: Failure) -> Failure:
 
 
 def _log(site: Site, name: str) -> list[str]:
-    """The newest lines of a job's log; none when they cannot be had. The verdict does not depend on them."""
+    """The newest lines of a job's log; none when they cannot be had. The verdict does not depend on them.
+
+    Toolforge keeps those of jobs that are gone for an hour, whoever had the account then.
+    """
+    since = (site.deployment.entered or {}).get(State.STARTING, 0.0) - _SKEW_SECONDS
     try:
-        return site.account.job_log(name, lines=_LOG_LINES)
+        lines = site.account.job_lines(name, lines=_LOG_LINES)
     except ToolforgeError:
         return []
+    # What has no moment that can be read is believed to be new.
+    return [line.message for line in lines if line.at >= since or line.at == 0.0]
 
 
 def job_log(site: Site, name: str = PUBLISHED_JOB) -> KeptLog:

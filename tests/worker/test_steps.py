@@ -361,6 +361,16 @@ def test_a_crash_loop_fails_with_exit_code_and_log(account: AccountClient) -> No
     assert "Traceback: no module" in outcome.log.text
 
 
+def test_what_a_job_wrote_before_the_deployment_began_is_not_its_log(account: AccountClient) -> None:
+    deployment = built(account, CRASHING)
+    deploy.publish(a_site(account, deployment))
+    until(lambda: "no module" in deploy.job_log(a_site(account, deployment)).text)
+    began = {**(deployment.entered or {}), State.STARTING: time.time()}
+    assert "no module" in deploy.job_log(a_site(account, replace(deployment, entered=began))).text
+    later = began | {State.STARTING: time.time() + 100.0}
+    assert deploy.job_log(a_site(account, replace(deployment, entered=later))).text == ""
+
+
 def test_a_job_that_is_not_there_has_vanished(account: AccountClient) -> None:
     assert deploy.watch_job(a_site(account, a_deployment(image="tool-t/mr1-d1"))) == out.JobVanished()
 
