@@ -205,6 +205,13 @@ def builders(_: Query) -> Listed[shapes.RuntimeOut]:
     return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in _pages().runtimes()])
 
 
+@operation("/incidents", returns=Listed[shapes.IncidentOut])
+def incidents(_: Query) -> Listed[shapes.IncidentOut]:
+    """What fails in several projects for the same cause."""
+    found = _pages().incidents(time.time())
+    return Listed[shapes.IncidentOut](items=[shapes.IncidentOut.of(one) for one in found])
+
+
 @operation("/accounts", returns=Listed[shapes.AccountOut])
 def accounts(_: Query) -> Listed[shapes.AccountOut]:
     """The pool by name."""

@@ -11,6 +11,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
 from orchestrator.pages import Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
@@ -343,6 +344,29 @@ class WaiterOut(BaseModel):
             project=waiter.project.path,
             iid=waiter.preview.iid,
             verdict_at=_time(waiter.turn.verdict_at),
+        )
+
+
+class IncidentOut(BaseModel):
+    """One cause in several projects."""
+
+    id: str = Field(description="The same as long as the cause is.")
+    cause: str = Field(description="One of docs/diagnosis.md.")
+    summary: Words
+    remedy: Words = Field(description="Markdown.")
+    since: datetime = Field(description="When the first of them failed.")
+    merge_requests: list[str] = Field(description="As `group/tool!12`, the newest failure first.")
+
+    @classmethod
+    def of(cls, incident: Incident) -> IncidentOut:
+        """The shape of an incident."""
+        return cls(
+            id=incident.id,
+            cause=incident.failure.cause,
+            summary=incident.failure.summary,
+            remedy=incident.failure.remedy,
+            since=_at(incident.since),
+            merge_requests=[f"{one.path}!{one.iid}" for one in incident.affected],
         )
 
 

@@ -163,6 +163,8 @@ def test_one_cause_in_several_projects_is_shown_once_with_the_merge_requests(
     page = web.get("/").text
     assert f"3 projects: {words}" in words_in(page)
     assert [tag for tag, _ in tags_in(page)].count("script") == 1, "our own file, and nothing else"
+    (told,) = web.get("/api/v1/incidents").json()["items"]
+    assert (told["cause"], len(told["merge_requests"])) == ("a-cause", 3)
     linked = {value for _, attributes in tags_in(page) for name, value in attributes if name == "href"}
     assert {f"/group/tool-{number}/-/1" for number in range(3)} <= linked
 

@@ -73,6 +73,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "api.events": OPERATOR,
     "api.accounts": OPERATOR,
     "api.builders": OPERATOR,
+    "api.incidents": OPERATOR,
     "api.account": OPERATOR,
     "api.queue": OPERATOR,
     "api.description": OPERATOR,
