@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -14,6 +15,12 @@ from deploy.redis import redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.databases import MariaDB, NotInstalled, PostgreSQL, Server, migrate
+
+# A shell starts what it runs in the background with these ignored, and every process that a test starts
+# would inherit that: `make test &` must tell the same as `make test`.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture
