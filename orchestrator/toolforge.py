@@ -392,10 +392,6 @@ class AccountClient:
         """Delete every job of the account; may take 30 seconds."""
         self._call("DELETE", self._jobs())
 
-    def job_log(self, name: str, *, lines: int) -> list[str]:
-        """The newest lines of a job's log, as :meth:`job_lines`, without their moments."""
-        return [line.message for line in self.job_lines(name, lines=lines)]
-
     def job_lines(self, name: str, *, lines: int) -> list[JobLine]:
         """The newest lines of a job's log, the oldest first; empty when nothing has arrived yet.
 

@@ -175,14 +175,14 @@ def test_the_log_of_a_job_is_the_oldest_line_first_and_empty_when_there_is_none(
     gateway: Scripted, account: AccountClient
 ) -> None:
     gateway.answer = Answer({"data": {"logs": [{"message": "new"}, {"message": "old"}]}})
-    assert account.job_log("preview", lines=2) == ["old", "new"]
+    assert [line.message for line in account.job_lines("preview", lines=2)] == ["old", "new"]
     moment = "1970-01-02T00:00:00.500000001Z"
     gateway.answer = Answer({"data": {"logs": [{"message": "odd", "datetime": "now"}, {"datetime": moment}]}})
     first, second = account.job_lines("preview", lines=2)
     assert (first.moment, first.at) == (moment, 86400.5)
     assert (second.message, second.at) == ("odd", 0.0)
     gateway.answer = Answer({"error": ["Job 'preview' does not have any logs available"]}, 404)
-    assert account.job_log("preview", lines=2) == []
+    assert [line.message for line in account.job_lines("preview", lines=2)] == []
 
 
 def test_whatever_a_build_or_a_job_says_comes_without_secrets(
@@ -192,7 +192,7 @@ def test_whatever_a_build_or_a_job_says_comes_without_secrets(
     gateway.answer = Answer(b'{"line": "%s"}\n' % leak.encode())
     assert list(account.build_log("b1")) == [shown]
     gateway.answer = Answer({"data": {"logs": [{"message": leak}]}})
-    assert account.job_log("preview", lines=2) == [shown]
+    assert [line.message for line in account.job_lines("preview", lines=2)] == [shown]
     build = {"build_id": "b1", "status": "BUILD_FAILURE", "message": leak}
     gateway.answer = Answer({"build": build})
     assert account.build("b1").message == shown
@@ -308,7 +308,7 @@ def calls(account: AccountClient) -> list[Callable[[], object]]:
         account.delete_images,
         lambda: account.build("b"),
         lambda: account.job("j"),
-        lambda: account.job_log("j", lines=5),
+        lambda: account.job_lines("j", lines=5),
         lambda: list(account.build_log("b")),
         lambda: account.start_build(source_url="u", ref="r", image_name="i"),
         lambda: account.put_job(SPEC),

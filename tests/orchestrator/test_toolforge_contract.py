@@ -109,7 +109,7 @@ def a_whole_life(account: AccountClient) -> None:
     until(lambda: account.job("preview").is_ready)
     assert [job.name for job in account.jobs()] == ["preview"]
     account.restart_job("preview")
-    account.job_log("preview", lines=5)
+    account.job_lines("preview", lines=5)
     assert {quota.category for quota in account.job_quotas()} >= {"Running jobs", "Job definitions"}
     assert any(found.name for found in account.job_images())
     account.set_envvar("SECRET_KEY", "x")

@@ -55,7 +55,7 @@ CALLS: dict[str, Callable[[AccountClient], object]] = {
     "restart_job": lambda account: account.restart_job("j"),
     "delete_job": lambda account: account.delete_job("j"),
     "delete_all_jobs": lambda account: account.delete_all_jobs(),
-    "job_log": lambda account: account.job_log("j", lines=5),
+    "job_lines": lambda account: account.job_lines("j", lines=5),
     "job_quotas": lambda account: account.job_quotas(),
     "job_images": lambda account: account.job_images(),
     "set_envvar": lambda account: account.set_envvar("NAME", "value"),
@@ -279,6 +279,7 @@ def test_a_chunk_of_an_impossible_size_is_an_error(
     assert isinstance(outcome(call, account), ToolforgeError)
 
 
+_job_log = _some(logs=st.lists(_some(datetime=_words, message=_words), max_size=3))
 #: Where a call looks in its answer, and what is nearly right there.
 NEARLY_RIGHT: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "health": {"status": _words},
@@ -291,7 +292,7 @@ NEARLY_RIGHT: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "put_job": {"job_changed": _json},
     "jobs": {"jobs": st.lists(_job, max_size=3)},
     "job": {"job": _job},
-    "job_log": {"data": _some(logs=st.lists(_some(message=_words), max_size=3))},
+    "job_lines": {"data": _job_log},
     "job_quotas": {"quota": _some(categories=_categories)},
     "job_images": {"images": st.lists(_some(shortname=_words, image=_words), max_size=3)},
     "envvars": {"envvars": st.lists(_some(name=_words, value=_words), max_size=3)},

@@ -332,7 +332,7 @@ def a_round(server: WebServer, config: Mapping[str, object] | None, **changes: A
 class _NoLog:
     """An account whose job has said nothing."""
 
-    def job_log(self, name: str, *, lines: int) -> list[str]:
+    def job_lines(self, name: str, *, lines: int) -> list[str]:
         return []
 
 
