@@ -8,7 +8,6 @@ The browser is Debian's Chromium.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from deploy.follow import connect, pool_is_clean, verdict_on, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack
 from orchestrator.preview import State, Step
-from tests.web.browser import chromium, opened
+from tests.web.browser import chromium, opened, sign_in
 
 PICTURES = Path(__file__).parent / "pictures"
 _WIDE, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 780}
@@ -189,12 +188,7 @@ def _signed_in(
             )
         )
         page.goto("/")
-        page.get_by_role("link", name="Sign in").click()
-        page.get_by_label("Who are you?").select_option(who)
-        page.get_by_role("button", name="Sign in").click()
-        agree = page.get_by_role("button", name=re.compile("^Authorize"))
-        if agree.count():
-            agree.click()
+        sign_in(page, who)
         page.wait_for_url(f"{places.web_url}/")
         yield page
 

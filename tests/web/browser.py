@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,16 @@ def opened(browser: Browser, base: str, *others: str, **options: Any) -> Iterato
     finally:
         context.close()
     assert not wrong, wrong
+
+
+def sign_in(page: Page, who: str) -> None:
+    """Follow the page's link to GitLab, be `who` there, and agree where GitLab asks.
+
+    It does not wait for the way back.
+    """
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Who are you?").select_option(who)
+    page.get_by_role("button", name="Sign in").click()
+    agree = page.get_by_role("button", name=re.compile("^Authorize"))
+    if agree.count():
+        agree.click()

@@ -18,7 +18,7 @@ from orchestrator import outcome as out
 from orchestrator.preview import Step
 from orchestrator.tokens import Scope
 from tests.orchestrator.scene import B
-from tests.web.browser import CHROMIUM, chromium, opened
+from tests.web.browser import CHROMIUM, chromium, opened, sign_in
 from tests.web.house import House
 from tests.web.scene import WebScene
 
@@ -48,12 +48,7 @@ def look(browser: Browser) -> Iterator[Look]:
         def start(house: House, who: str, path: str, **options: Any) -> Page:
             page = stack.enter_context(opened(browser, house.url, house.gitlab.url, **options))
             page.goto(path)
-            page.get_by_role("link", name="Sign in").click()
-            page.get_by_label("Who are you?").select_option(who)
-            page.get_by_role("button", name="Sign in").click()
-            agree = page.get_by_role("button", name=re.compile("^Authorize"))
-            if agree.count():
-                agree.click()
+            sign_in(page, who)
             page.wait_for_url(f"**{path}")
             return page
 
