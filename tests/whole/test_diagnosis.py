@@ -92,14 +92,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-@pytest.fixture
-def scene(stack: Stack) -> Iterator[Scene]:
-    made = Scene(stack)
-    yield made
-    made.close_all()
-    wait_for("every account to be free and empty", lambda: pool_is_clean(stack), seconds=60.0)
-
-
 def test_each_failure_is_told_with_its_cause_and_a_link_to_the_line(scene: Scene, stack: Stack) -> None:
     opened = [(story, scene.opens({**server(), **story.files})) for story in STORIES]
     for story, merge_request in opened:
