@@ -262,7 +262,13 @@ class PostgreSQL(Server):
 
     def _after_kill(self) -> None:
         # Its children notice that it is gone, but not at once, and a new one does not start beside them.
-        (self._folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        owned = self._folder / "data" / "postmaster.pid"
+        memory = owned.read_text().splitlines()[6].split()[1]
+        deadline = time.monotonic() + _START_SECONDS
+        while _attached(memory):
+            assert time.monotonic() < deadline, "processes of the killed server do not end"
+            time.sleep(0.01)
+        owned.unlink()
 
     def _binary(self, name: str) -> str:
         """Debian keeps them out of PATH, one folder a version."""
@@ -284,6 +290,12 @@ def _find(program: str, package: str) -> str:
     if found is None:
         raise NotInstalled(f"{program} is not there: apt-get install --no-install-recommends {package}")
     return found
+
+
+def _attached(memory: str) -> int:
+    """How many processes use a block of System V shared memory, by its id."""
+    rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+    return next((int(row[6]) for row in rows if row[1] == memory), 0)
 
 
 def _free_port() -> int:

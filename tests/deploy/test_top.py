@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -95,22 +96,30 @@ def test_on_a_terminal_it_goes_on_while_the_database_is_away_and_ends_quietly(da
         [*COMMAND, "--every", "0.2"], env=environment(database_url), stdin=its, stdout=its, stderr=its
     )
     os.close(its)
-    seen = _read_until(ours, b"The database does not answer")
-    made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
-    made.migrate()
-    made.close()
-    seen += _read_until(ours, b"0 of 0 accounts free")
-    process.send_signal(signal.SIGINT)
-    with suppress(OSError):  # the end of a terminal whose other side is gone
-        while more := os.read(ours, 4096):
-            seen += more
-    os.close(ours)
-    assert process.wait(60) == 0
+    try:
+        seen = _read_until(ours, b"The database does not answer")
+        made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
+        made.migrate()
+        made.close()
+        seen += _read_until(ours, b"0 of 0 accounts free")
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the end of a terminal whose other side is gone
+            while more := _read(ours):
+                seen += more
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        os.close(ours)
     assert b"Traceback" not in seen
 
 
 def _read_until(terminal: int, words: bytes) -> bytes:
     seen = b""
     while words not in seen:
-        seen += os.read(terminal, 4096)
+        seen += _read(terminal)
     return seen
+
+
+def _read(terminal: int) -> bytes:
+    assert select.select([terminal], [], [], 60.0)[0], "nothing more is shown"
+    return os.read(terminal, 4096)
