@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ FOR_WRITING = "for_writing"
 _IDLE_SECONDS = 5
 #: How long a lock is waited for.
 _LOCK_SECONDS = 15
+#: How often, and for how long, a file's lock is looked at while another process writes.
+_LOOK_SECONDS = 0.001
+_EAGER_SECONDS = 2.0
 #: How long a server that does not answer is believed to be at work.
 _ANSWER_SECONDS = 120
 #: What both kinds of server say when transactions were in each other's way and this one had to give in:
@@ -63,17 +67,42 @@ def _open_file(url: str) -> Engine:
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver's own guesses at BEGIN are switched off; _begin below says which kind is meant.
         connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout = 15000")
+        connection.execute(f"PRAGMA busy_timeout = {_LOCK_SECONDS * 1000}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        for_writing = connection.get_execution_options().get(FOR_WRITING)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if for_writing else "BEGIN")
+        if not connection.get_execution_options().get(FOR_WRITING):
+            connection.exec_driver_sql("BEGIN")
+        elif not _begun_soon(connection.connection.dbapi_connection):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _begun_soon(connection: Any) -> bool:
+    """True once `connection` may write; False when others wrote all the time, or something else is wrong.
+
+    SQLite itself looks ever more rarely while it waits, in the end every tenth of a second: among many short
+    transactions some would wait for very long.
+    """
+    deadline = time.monotonic() + _EAGER_SECONDS
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    return False
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return True
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_LOCK_SECONDS * 1000}")
 
 
 # --- servers ------------------------------------------------------------------------------------------

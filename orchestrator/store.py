@@ -66,8 +66,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        # SQLite has one writer at a time, and who waits for it sleeps for growing times: threads of one
-        # process take turns here, and are woken at once.
+        # SQLite has one writer at a time: threads of one process take turns here, and are woken at once.
         self._turn: AbstractContextManager[object] = threading.Lock() if is_file(url) else nullcontext()
         self.engine = open_engine(url)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -15,7 +16,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
+from sqlalchemy.exc import DatabaseError
 
+from orchestrator import engines
 from orchestrator import outcome as out
 from orchestrator import tables as t
 from orchestrator.bootstrap import MIGRATIONS, Parts
@@ -229,6 +232,45 @@ def test_who_waited_for_a_row_sees_what_became_of_it(world: World) -> None:
         tx.put_account(account, replace(account, reason="first"))
     with world.store.write() as tx, pytest.raises(Conflict):
         tx.put_account(account, replace(account, reason="second"))
+
+
+@pytest.mark.parametrize("eager_seconds", [0.0, 60.0], ids=["patiently", "eagerly"])
+def test_who_waited_for_a_file_sees_what_became_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager_seconds: float
+) -> None:
+    monkeypatch.setattr(engines, "_EAGER_SECONDS", eager_seconds)
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    migrate(url)
+    first, second = Store(url), Store(url)  # as two processes have them
+    waits = threading.Event()
+
+    def follow() -> object:
+        waits.set()
+        with second.write() as tx:
+            return tx.switch("by")
+
+    with ThreadPoolExecutor() as pool:
+        with first.write() as tx:
+            follower = pool.submit(follow)
+            waits.wait()
+            time.sleep(0.05)
+            tx.put_switch("by", "the first")
+            assert not follower.done()
+        assert follower.result() == "the first"
+    first.close()
+    second.close()
+
+
+def test_a_file_that_is_none_of_sqlites_is_no_database_that_could_be_waited_for(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'test.db'}")
+    store = Store(f"sqlite:///{tmp_path / 'test.db'}")
+    with store.read():
+        pass
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"something else" * 1000)
+    with pytest.raises(DatabaseError), store.write():
+        pass
+    store.close()
 
 
 def test_a_row_that_was_refused_leaves_the_transaction_usable(world: World) -> None:
