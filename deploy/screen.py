@@ -71,11 +71,12 @@ def previews_table(previews: Sequence[PreviewOut]) -> RenderableType:
 
 def _previews_head() -> Table:
     return Table(
-        Column("merge request", no_wrap=True),
+        # What is long gives way on a narrow terminal; a state that is not seen would be no use.
+        Column("merge request", overflow="fold"),
         Column("title", overflow="ellipsis", max_width=32),
-        "state",
-        "commit",
-        Column("address", no_wrap=True),
+        Column("state", no_wrap=True),
+        Column("commit", no_wrap=True),
+        Column("address", overflow="fold"),
         title="Merge requests",
         title_justify="left",
     )

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deploy.screen import overview_table
 from deploy.top import picture
 from orchestrator.bootstrap import Parts
+from orchestrator.preview import State
 from orchestrator.settings import PREFIX, load_settings
 from tests.web.busy import busy
 from tests.web.scene import WebScene
@@ -69,6 +71,15 @@ def test_a_title_can_neither_colour_nor_turn_nor_move_anything(parts: Parts) -> 
         assert forbidden not in text
     (line,) = [line for line in text.splitlines() if "not markup" in line]
     assert "new line" in line
+
+
+def test_the_state_of_each_merge_request_is_seen_on_a_narrow_terminal(parts: Parts) -> None:
+    with WebScene(parts) as web:
+        busy(web)
+    stream = io.StringIO()
+    Console(file=stream, width=60).print(overview_table(parts.views.overview(time.time())))
+    for state in (State.LIVE, State.FAILED, State.BUILDING):
+        assert state in stream.getvalue().partition("Merge requests")[2]
 
 
 def test_an_empty_installation_has_something_to_show(parts: Parts) -> None:
