@@ -197,11 +197,11 @@ ODD_VALUES = (None, "", 0, -1, 10**12, [], ["a"], [1, {}], {}, True, "é\x00\n",
     ],
 )
 def test_no_value_whatever_makes_an_internal_error(
-    shared_scene: Scene, method: str, path: str, fields: tuple[str, ...]
+    scene: Scene, method: str, path: str, fields: tuple[str, ...]
 ) -> None:
-    where = shared_scene.path + path.format(sha=shared_scene.mr.sha)
+    where = scene.path + path.format(sha=scene.mr.sha)
     usual = dict.fromkeys(fields, "main")
     for field in fields:
         for value in ODD_VALUES:
-            answer = shared_scene.service.request(method, where, json={**usual, field: value})
+            answer = scene.service.request(method, where, json={**usual, field: value})
             assert answer.status_code < 500, (field, value, answer.text)
