@@ -49,6 +49,7 @@ def _examine(parts: Parts) -> Iterator[Finding]:
     if database.is_well:
         yield from _switches(parts, time.time())
         yield _untold(parts)
+        yield _secrets(parts)
         yield from examine_pool(parts, time.time())
 
 
@@ -102,6 +103,24 @@ def _untold(parts: Parts) -> Finding:
         f"GitLab refused {plain(untold[0])}{more}",
         "The token needs the scope api and the Maintainer role in the project; `project show` tells all.",
     )
+
+
+def _secrets(parts: Parts) -> Finding:
+    lost, older = parts.secrets.in_need()
+    if lost:
+        names = ", ".join(f"{name} of {path}" for path, name in lost[:3])
+        more = f" (and {len(lost) - 3} more)" * (len(lost) > 3)
+        return Finding(
+            "secrets",
+            False,
+            f"no key opens {names}{more}: deployments that would get them fail",
+            "Put the secret_key that encrypted them into old_secret_keys, or have Maintainers set them anew.",
+        )
+    if older:
+        message = f"{older} are encrypted with an older key"
+        return Finding("secrets", False, message, "Run `toolforge-preview project secret reseal`.")
+    spare = "; old_secret_keys is not needed any more" if parts.settings.old_secret_keys else ""
+    return Finding("secrets", True, f"the present key opens all{spare}")
 
 
 def _switches(parts: Parts, now: float) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import click
 
 from deploy.arguments import CHECKS
 from deploy.opened import connected_project, opened_parts, operator
+from deploy.secret import secret
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import connect_project, disconnect_project, path_in
 from orchestrator.errors import BadInput
@@ -34,6 +35,9 @@ _ONLY_CHECKED = {"yes": True, "no": False, "default": None}
 @click.group()
 def project() -> None:
     """Connected GitLab projects."""
+
+
+project.add_command(secret)
 
 
 @project.command("add")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator import __version__
 from orchestrator.errors import BadInput, NotFound, PreviewError, TryLater
 from orchestrator.settings import TOKEN_VARIABLE
-from web.shapes import DeploymentOut, DoneOut, LineOut, Listed, PreviewOut, ProblemOut
+from web.shapes import DeploymentOut, DoneOut, LineOut, Listed, PreviewOut, ProblemOut, SecretOut
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -69,6 +69,18 @@ class Remote:
         """Do something to a preview; what came of it, in words."""
         return self._asked(DoneOut, "POST", f"{_address(path, iid)}/{verb}", json=body).message
 
+    def secrets(self, path: str) -> list[SecretOut]:
+        """The secrets of a project."""
+        return self._asked(Listed[SecretOut], "GET", _secrets(path)).items
+
+    def put_secret(self, path: str, name: str, value: str) -> None:
+        """Set a secret of a project, or replace it."""
+        self._asked(Listed[SecretOut], "POST", _secrets(path, name), json={"value": value})
+
+    def remove_secret(self, path: str, name: str) -> None:
+        """Forget a secret of a project."""
+        self._asked(Listed[SecretOut], "POST", f"{_secrets(path, name)}/remove", json={})
+
     def log(self, deployment_id: int, kind: str, *, follow: bool) -> Iterator[str]:
         """The lines of a log; with `follow` also those to come of a running build."""
         query = {"follow": "true"} if follow else {}
@@ -101,6 +113,11 @@ def opened_remote(server: str) -> Remote:
 
 def _address(path: str, iid: int) -> str:
     return f"/projects/{quote(path, safe='/')}/-/previews/{iid}"
+
+
+def _secrets(path: str, name: str | None = None) -> str:
+    listed = f"/projects/{quote(path, safe='/')}/-/secrets"
+    return listed if name is None else f"{listed}/{quote(name, safe='')}"
 
 
 @contextmanager

@@ -15,8 +15,10 @@ from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.masking import Mask
 from orchestrator.pages import Pages
+from orchestrator.project_secrets import ProjectSecrets
 from orchestrator.pulse import Pulse
 from orchestrator.rights import Rights
+from orchestrator.sealing import Vault
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tally import Count
@@ -68,6 +70,11 @@ class Parts:
     def tokens(self) -> Tokens:
         """The tokens with which people's programs use the API."""
         return Tokens(self.store)
+
+    @cached_property
+    def secrets(self) -> ProjectSecrets:
+        """The secret envvars of projects."""
+        return ProjectSecrets(self.store, Vault(self.settings.sealing_keys()))
 
     @cached_property
     def gitlab(self) -> GitLab:

@@ -1,22 +1,28 @@
 """Secrets that a build or a tool printed by mistake are replaced before anybody sees or keeps the text. Pure.
 
-Known are the installation's own secrets, by their values, and what has the shape of a secret: see
-:data:`SHAPES` and ``docs/security.md``. It guards against a mistake, not against intent: whoever can print a
-secret can print it in another form, too. Expressions are RE2's, so that hostile text costs no more than other
-text of its length; lines stay lines, so that their numbers do not change.
+Known are the installation's own secrets and those of projects, by their values, and what has the shape of a
+secret: see :data:`SHAPES` and ``docs/security.md``. It guards against a mistake, not against intent: whoever
+can print a secret can print it in another form, too. Expressions are RE2's, so that hostile text costs no
+more than other text of its length; lines stay lines, so that their numbers do not change.
 """
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 import re2
 
 MASKED = "[masked]"
 #: A shorter value may well be a usual word.
 SHORTEST_SECRET = 8
+#: Encoded forms are looked for of values up to this length, in characters.
+_LONGEST_ENCODED = 500
+#: In characters; each costs RE2 some memory.
+_LARGEST_PATTERN = 20_000
 #: A block that does not end hides no more lines than this.
 _LONGEST_KEY_LINES = 200
 
@@ -54,12 +60,17 @@ class Mask:
     """Replaces `secrets`, but for those that could be usual words, and what looks like one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
-        forms = {form for secret in known for form in (secret, quote(secret, safe=""))}
+        self._secrets = tuple(secrets)
+        forms = {form for secret in self._secrets for form in _forms(secret)}
         values = [re2.escape(form) for form in sorted(forms, key=len, reverse=True)]
         patterns = [f"(){value}()" for value in values] + list(SHAPES.values())
         self._patterns = [re2.compile(pattern) for pattern in patterns]
-        self._any = re2.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+        self._any = [re2.compile(pattern) for pattern in _any_of(patterns)]
+
+    def also(self, secrets: Iterable[str]) -> Mask:
+        """One that replaces these, too."""
+        more = tuple(secrets)
+        return _mask_of((*self._secrets, *more)) if more else self
 
     def text(self, text: str) -> str:
         """Any text, of however many lines."""
@@ -78,11 +89,49 @@ class Mask:
             yield self._line(line)
 
     def _line(self, line: str) -> str:
-        if not self._any.search(line):
+        if not any(pattern.search(line) for pattern in self._any):
             return line
         for pattern in self._patterns:
             line = pattern.sub(_masked, line)
         return line
+
+
+@lru_cache(maxsize=32)
+def _mask_of(secrets: tuple[str, ...]) -> Mask:
+    # Made for each step of a deployment from the same ones.
+    return Mask(secrets)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a secret may stand in a line: as it is, percent-encoded, in base64; each of several lines."""
+    lines = secret.split("\n")
+    yield from (line for line in lines if len(line) >= SHORTEST_SECRET)
+    if SHORTEST_SECRET <= len(secret) <= _LONGEST_ENCODED:
+        yield from (quote(secret, safe=""), quote(secret), quote_plus(secret))
+        yield from _in_base64(secret.encode("utf-8", "replace"))
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """What base64 makes of it wherever in other bytes it begins, but for signs that those have a part in."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + value).rstrip(b"=").decode()
+        own = encoded[-(-before * 8 // 6) : (before + len(value)) * 8 // 6]
+        if len(own) >= SHORTEST_SECRET:
+            yield from (own, own.replace("+", "-").replace("/", "_"))
+
+
+def _any_of(patterns: Sequence[str]) -> Iterator[str]:
+    """Expressions that find what one of `patterns` does; RE2 takes none that is too large."""
+    together: list[str] = []
+    size = 0
+    for pattern in patterns:
+        if together and size + len(pattern) > _LARGEST_PATTERN:
+            yield "|".join(together)
+            together, size = [], 0
+        together.append(f"(?:{pattern})")
+        size += len(pattern)
+    if together:
+        yield "|".join(together)
 
 
 #: Knows shapes alone.

@@ -10,6 +10,7 @@ from orchestrator.journal import Journal
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State
+from orchestrator.project_secrets import secret_names
 from orchestrator.repoconfig import restored
 from orchestrator.sight import Sight
 from orchestrator.store import Tx
@@ -72,7 +73,7 @@ class _Plan:
                     self._journal.put_deployment(present, replace(present, ready_at=None), is_news=True)
 
     def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
-        envvars = restored(waiting.config).run.envvars
+        envvars = {*restored(waiting.config).run.envvars, *self._secret_names(waiting)}
         if account.state is not AccountState.FREE:
             lent = pool.lend(account, envvars)
             return account if lent == account else self._journal.put_account(account, lent)
@@ -92,7 +93,14 @@ class _Plan:
             is_shared=decision.is_shared,
             reserved_bytes=decision.needs_bytes,
         )
-        self._journal.put_deployment(waiting, started, why=f"builds on {account.name}")
+        both = sorted(self._secret_names(waiting) & restored(waiting.config).run.envvars.keys())
+        instead = f"; secrets of the project count instead of run.envvars: {', '.join(both)}" if both else ""
+        self._journal.put_deployment(waiting, started, why=f"builds on {account.name}{instead}")
+
+    def _secret_names(self, waiting: Deployment) -> frozenset[str]:
+        """Names of the secrets that the deployment gets."""
+        present = self._tx.preview(waiting.preview_id)
+        return secret_names(self._tx, present.project_id) if present.is_from_project else frozenset()
 
     def _clean_first(self, preview_id: int) -> None:
         """Clean the preview's account, so that its next image fits; what is live on it is taken down."""

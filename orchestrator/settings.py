@@ -35,6 +35,7 @@ PREFIX = "TOOLFORGE_PREVIEW_"
 #: No setting: with what a maintainer's command line is known to a server.
 TOKEN_VARIABLE = f"{PREFIX}TOKEN"
 _TOOLSDB = "toolsdb:"
+_SHORTEST_KEY = 32
 _DAY = 86400.0
 _LONGEST_DAYS = 100 * 366
 
@@ -74,10 +75,15 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         None,
-        min_length=32,
+        min_length=_SHORTEST_KEY,
         description="At least 32 random characters, the same for all processes, from which keys are derived; "
-        "with it GitLab signs its deliveries. Changed, every project needs `project rotate-secret`, and "
-        "everybody signs in anew.",
+        "with it GitLab signs its deliveries, and secrets of projects are encrypted. Changed, every project "
+        "needs `project rotate-secret`, and everybody signs in anew; see operations.md.",
+    )
+    old_secret_keys: SecretStr | None = Field(
+        None,
+        description="What `secret_key` was before, the newest first, with spaces between: opens secrets of "
+        "projects until `project secret reseal` has encrypted them with the present one, and nothing else.",
     )
     gitlab_application_id: str = Field(
         "",
@@ -304,6 +310,16 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("old_secret_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        keys = value.get_secret_value().split() if value is not None else []
+        if any(len(key) < _SHORTEST_KEY for key in keys):
+            raise ValueError(f"expected keys of at least {_SHORTEST_KEY} characters, with spaces between")
+        if keys and info.data.get("secret_key", "wrong") is None:
+            raise ValueError("old keys need a new one: there is no secret_key")
+        return value if keys else None
+
     @field_validator("gitlab_application_secret")
     @classmethod
     def _goes_with_the_id(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -377,9 +393,17 @@ class Settings(BaseSettings):
         """The values that nobody else is to see: tokens, keys, and the passwords in the addresses."""
         given = (self.gitlab_token, self.secret_key, self.gitlab_application_secret, self.metrics_token)
         values = [secret.get_secret_value() for secret in given if secret is not None]
+        values += self.sealing_keys()[1:]
         of_the_database = make_url(self.database_url).password or ""
         of_redis = unquote(urlsplit(self.redis_url).password or "")
         return [value for value in (*values, str(of_the_database), of_redis) if value]
+
+    def sealing_keys(self) -> list[str]:
+        """What the keys are derived from that secrets at rest are encrypted with, the one in force first."""
+        if self.secret_key is None:
+            return []
+        old = self.old_secret_keys.get_secret_value().split() if self.old_secret_keys is not None else []
+        return [self.secret_key.get_secret_value(), *old]
 
     def bounds(self) -> Bounds:
         """What a repository's own file may ask for."""

@@ -218,7 +218,11 @@ class Tx(Stock):
             self._connection.execute(renamed.values(path=f"{path[:200]} (removed, {row.id})"))
 
     def disconnect(self, project_id: int, now: float) -> None:
-        """Take nothing from a project any more; whoever looks at it just now loses it."""
+        """Take nothing from a project any more; whoever looks at it just now loses it.
+
+        Its secrets are forgotten.
+        """
+        self._connection.execute(t.secret.delete().where(t.secret.c.project_id == project_id))
         self._connection.execute(
             update(t.project)
             .where(t.project.c.id == project_id)
@@ -240,6 +244,7 @@ class Tx(Stock):
 
     def remove_project(self, project_id: int) -> None:
         """Forget a project of which nothing was seen yet."""
+        self._connection.execute(t.secret.delete().where(t.secret.c.project_id == project_id))
         self._connection.execute(t.project.delete().where(t.project.c.id == project_id))
 
     def known_open(self, project_id: int) -> list[Known]:

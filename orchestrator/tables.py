@@ -342,6 +342,20 @@ api_token = Table(
     Column("used_at", Double),
 )
 
+# Envvars of a project that only previews of its own branches get.
+secret = Table(
+    "secret",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("project.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    # The value, encrypted: see sealing.py.
+    Column("sealed", Text, nullable=False),
+    Column("set_at", Double, nullable=False),
+    Column("set_by", Words(255), nullable=False),
+    UniqueConstraint("project_id", "name"),
+)
+
 switch = Table(
     "switch",
     metadata,

@@ -39,6 +39,8 @@ class Scope(StrEnum):
     READ = "read"
     #: To do something to previews.
     ACT = "act"
+    #: To change what is set for projects.
+    SET = "set"
 
 
 @dataclass(frozen=True)

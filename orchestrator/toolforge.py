@@ -14,7 +14,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -177,11 +177,13 @@ class Toolforge:
         self._warned: set[tuple[float, str, str]] = set()
 
     @contextmanager
-    def account(self, tool: str, credentials: Mapping[str, str]) -> Iterator[AccountClient]:
+    def account(
+        self, tool: str, credentials: Mapping[str, str], *, secrets: Collection[str] = ()
+    ) -> Iterator[AccountClient]:
         """A client of one account, for the caller alone: a session must not be shared between threads.
 
-        Connections are kept for the next caller, until the certificate changes. Raises :class:`BadInput` when
-        it cannot be read or used.
+        What it brings is masked of `secrets`, too. Connections are kept for the next caller, until the
+        certificate changes. Raises :class:`BadInput` when it cannot be read or used.
         """
         certificate = find_certificate(tool, credentials)
         shelf = self._shelf(tool, certificate)
@@ -192,9 +194,11 @@ class Toolforge:
             client = shelf.idle.pop()
         except IndexError:
             client = self._connect(tool, certificate)
+        client.mask = self._mask.also(secrets)
         try:
             yield client
         finally:
+            client.mask = self._mask
             self._put_back(shelf, client)
 
     def close(self) -> None:
@@ -283,7 +287,8 @@ class AccountClient:
         mask: Mask = BY_SHAPE,
     ) -> None:
         self._client = client
-        self._mask = mask
+        #: Of what builds and jobs say.
+        self.mask = mask
         self._waits = waits
         self._warn = warn
         self._on_call = on_call
@@ -344,7 +349,7 @@ class AccountClient:
         wait = self._waits.followed if follow else self._waits.read
         with _errors_named("GET"), self._repeated("GET", lambda: self._open("GET", path, wait)) as response:
             lines = (log_line(raw) for raw in lines_of(_chunks(response)))
-            yield from self._mask.lines(line for line in lines if line is not None)
+            yield from self.mask.lines(line for line in lines if line is not None)
 
     def cancel_build(self, build_id: str) -> None:
         """Ask for its end; it counts as running until its end time is set. Ended already is fine."""
@@ -399,7 +404,7 @@ class AccountClient:
         """
         path = f"/logs/v1/tool/{self.tool}/job/{_safe(name)}/logs?direction=newest_first&lines={lines}"
         found = parse_job_log(self._call("GET", path, fine=(Gone,)))
-        seen = self._mask.lines(line.message for line in found)
+        seen = self.mask.lines(line.message for line in found)
         return [replace(line, message=message) for line, message in zip(found, seen, strict=True)]
 
     def job_quotas(self) -> list[JobQuota]:
@@ -413,9 +418,16 @@ class AccountClient:
     # --- envvars-api ----------------------------------------------------------------------------------
 
     def set_envvar(self, name: str, value: str) -> None:
-        """Create or overwrite one envvar; jobs see it at their next start. Safe to repeat."""
+        """Create or overwrite one envvar; jobs see it at their next start. Safe to repeat.
+
+        What is refused may be repeated by the other side; no error has the value in its words.
+        """
         body = {"name": name, "value": value}
-        self._call("POST", f"/envvars/v1/tool/{self.tool}/envvars", body=body)
+        try:
+            self._call("POST", f"/envvars/v1/tool/{self.tool}/envvars", body=body)
+        except ToolforgeError as error:
+            error.args = tuple(self.mask.also([value]).text(str(words)) for words in error.args)
+            raise
 
     def envvars(self) -> list[str]:
         """The names of the account's envvars, those that Toolforge itself sets left out."""
@@ -430,11 +442,11 @@ class AccountClient:
 
     def _build_from(self, item: Any) -> Build:
         build = parse_build(item)
-        return replace(build, message=self._mask.text(build.message))
+        return replace(build, message=self.mask.text(build.message))
 
     def _job_from(self, item: Any) -> Job:
         job = parse_job(item)
-        return replace(job, reason=self._mask.text(job.reason))
+        return replace(job, reason=self.mask.text(job.reason))
 
     def _builds(self, build_id: str | None = None) -> str:
         return f"/builds/v1/tool/{self.tool}/builds" + (f"/{_safe(build_id)}" if build_id is not None else "")
@@ -455,7 +467,7 @@ class AccountClient:
         except fine:
             return {}
         for words in warnings_in(answer):
-            self._warn(words)
+            self._warn(self.mask.text(words))
         return answer
 
     def _repeated(self, method: str, attempt: Callable[[], _T]) -> _T:

@@ -17,7 +17,8 @@ from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
-from web import actions, audit, logs, shapes
+from orchestrator.records import Project
+from web import actions, audit, logs, people, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
 from web.parts import parts_of
@@ -28,6 +29,8 @@ _B = TypeVar("_B", bound=Body)
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 #: What changes something; the doors ask for more there.
 changing = Blueprint("api_actions", __name__, url_prefix="/api/v1")
+#: What is set for a project, to look at as well; the doors ask for most there.
+setting = Blueprint("api_settings", __name__, url_prefix="/api/v1")
 
 OPERATIONS: list[Operation] = []
 _NONE = {404: "There is no such thing."}
@@ -41,16 +44,21 @@ def operation(
     body: type[Body] | None = None,
     errors: dict[int, str] | None = None,
     media_type: str = "application/json",
+    is_setting: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Serve a function at `rule`: given its parameters, it returns a model, or a response of its own.
 
-    With a `body` it changes something, is asked by POST, and is given that instead of parameters. The first
-    line of its docstring is what the description says of it.
+    With a `body` it changes something, is asked by POST, and is given that instead of parameters. What
+    `is_setting` is for Maintainers only. The first line of its docstring is what the description says of it.
     """
+    open_to_more = blueprint if body is None else changing
+    there = setting if is_setting else open_to_more
 
     def serve(function: Callable[..., Any]) -> Callable[..., Any]:
         summary = (function.__doc__ or "").partition("\n")[0]
-        one = Operation(rule, function.__name__, summary, query, returns, body, media_type, errors or {})
+        one = Operation(
+            rule, function.__name__, summary, query, returns, body, media_type, errors or {}, is_setting
+        )
         OPERATIONS.append(one)
 
         def view(**path: Any) -> Response:
@@ -59,7 +67,6 @@ def operation(
                 return answer
             return Response(answer.model_dump_json(), mimetype=media_type)
 
-        there = blueprint if body is None else changing
         there.add_url_rule(rule, function.__name__, view, methods=[one.method.upper()])
         return function
 
@@ -290,6 +297,64 @@ def _done(project: str, iid: int, verb: str, *, sha: str = "", duration: str = "
     words = actions.carry_out(before.of.preview, verb, sha=sha, duration=duration)
     after = _pages().preview(project, iid)
     return shapes.DoneOut(message=words, preview=shapes.PreviewOut.of(after or before))
+
+
+# --- what Maintainers set -----------------------------------------------------------------------------
+
+_SECRETS = "/projects/<path:project>/-/secrets"
+_NOT_SET = {
+    **_NONE,
+    400: "What was sent is wrong, or no secret can be called so.",
+    403: "You, or your token, may not do this.",
+    409: "Somebody else was faster: look again.",
+}
+
+
+@operation(_SECRETS, returns=Listed[shapes.SecretOut], errors=_NONE, is_setting=True)
+def secrets(_: Query, project: str) -> Listed[shapes.SecretOut]:
+    """The secret envvars of a project by name, without their values."""
+    return _secrets_of(_connected(project))
+
+
+@operation(
+    f"{_SECRETS}/<name>",
+    returns=Listed[shapes.SecretOut],
+    body=shapes.SecretIn,
+    errors=_NOT_SET,
+    is_setting=True,
+)
+def put_secret(body: shapes.SecretIn, project: str, name: str) -> Listed[shapes.SecretOut]:
+    """Set a secret envvar, or replace it; it counts from the next deployment of each preview on."""
+    found, value = _connected(project), body.value.get_secret_value()
+    parts_of(current_app).secrets.put(found.id, name, value, people.name(), time.time())
+    return _secrets_of(found)
+
+
+@operation(
+    f"{_SECRETS}/<name>/remove",
+    returns=Listed[shapes.SecretOut],
+    body=Body,
+    errors=_NOT_SET,
+    is_setting=True,
+)
+def remove_secret(_: Body, project: str, name: str) -> Listed[shapes.SecretOut]:
+    """Forget a secret envvar; what is up has it until its next deployment."""
+    found = _connected(project)
+    parts_of(current_app).secrets.remove(found.id, name, people.name(), time.time())
+    return _secrets_of(found)
+
+
+def _connected(path: str) -> Project:
+    with parts_of(current_app).store.read() as tx:
+        found = tx.project_at(path)
+    if found is None:
+        abort(404)
+    return found
+
+
+def _secrets_of(project: Project) -> Listed[shapes.SecretOut]:
+    found = parts_of(current_app).secrets.of(project.id)
+    return Listed[shapes.SecretOut](items=[shapes.SecretOut.of(secret) for secret in found])
 
 
 # --- the description ----------------------------------------------------------------------------------

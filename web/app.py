@@ -72,6 +72,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     ):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(api.changing)
+    app.register_blueprint(api.setting)
     _catch_up(parts)
     return app
 

@@ -61,6 +61,7 @@ NEEDS: Mapping[str, Need] = {
     "api": Need.READER,
     "actions": Need.DEVELOPER,
     "api_actions": Need.DEVELOPER,
+    "api_settings": Need.MAINTAINER,
     # Everybody sees and changes their own alone.
     "tokens": Need.PERSON,
     # What is set for a project is public nowhere.
@@ -69,9 +70,13 @@ NEEDS: Mapping[str, Need] = {
 }
 
 #: Where a token counts; elsewhere it is as if there were none.
-BY_TOKEN = frozenset({"api", "api_actions"})
+BY_TOKEN = frozenset({"api", "api_actions", "api_settings"})
 #: What a token must be good for, to be used where this is needed; it opens nothing else.
-SCOPES: Mapping[Need, Scope] = {Need.READER: Scope.READ, Need.DEVELOPER: Scope.ACT}
+SCOPES: Mapping[Need, Scope] = {
+    Need.READER: Scope.READ,
+    Need.DEVELOPER: Scope.ACT,
+    Need.MAINTAINER: Scope.SET,
+}
 
 
 class KeptOut(BadInput):

@@ -41,6 +41,8 @@ class Operation:
     media_type: str = "application/json"
     #: What can go wrong besides a bad parameter: status and reason.
     errors: Mapping[int, str] = field(default_factory=dict)
+    #: Maintainers' alone, also to read.
+    is_setting: bool = False
 
     @property
     def method(self) -> str:
@@ -109,7 +111,8 @@ def describe(operations: Sequence[Operation], *, server: str, version: str) -> d
             "title": "Toolforge Preview",
             "version": version,
             "description": "What runs where, and how it got there. What changes something is asked by POST, "
-            "with a token of somebody with the Developer role in the project. Lists are read part by part: "
+            "with a token of somebody with the Developer role in the project; what is set for a project is "
+            "Maintainers', also to read. Lists are read part by part: "
             "pass `next` as `before`. Answers have an ETag.",
             "license": {"name": "AGPL-3.0-or-later", "identifier": "AGPL-3.0-or-later"},
         },
@@ -143,5 +146,6 @@ def _operation(
     if operation.body is not None:
         content = {"application/json": {"schema": references[operation.body]}}
         described["requestBody"] = {"required": bool(operation.body.model_fields), "content": content}
+    if operation.body is not None or operation.is_setting:
         described["security"] = [{"token": []}]
     return described

@@ -9,6 +9,7 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.records import Project
 from orchestrator.runtimes import BUILDER
 from orchestrator.stages import stages
 from web import actions, people
@@ -66,8 +67,13 @@ def project(project: str) -> str:
         badge=badge,
         public=_is_public(),
         may_set=may_set,
+        lost=_lost_secrets(page.project) if may_set else [],
         live=url_for("live.live"),
     )
+
+
+def _lost_secrets(project: Project) -> list[str]:
+    return [one.name for one in parts_of(current_app).secrets.of(project.id) if not one.is_readable]
 
 
 @blueprint.get("/<path:project>/-/<int:iid>")

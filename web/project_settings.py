@@ -1,6 +1,7 @@
-"""What Maintainers set for their project: which merge requests get a preview, and the webhook's secrets.
+"""What Maintainers set for their project: which merge requests get a preview, secrets, the webhook's keys.
 
-The rules are those of ``toolforge-preview project set``. The secrets go to GitLab and are shown to nobody.
+The rules are those of ``toolforge-preview project set``. What secrets hold is taken here and shown to nobody:
+no answer has it in it, that of a form that was refused neither.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
+from orchestrator import secret_rules
 from orchestrator.connect import connect_project
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.gitlab import GitLabError
@@ -43,6 +45,9 @@ def show(project: str) -> str:
         seen=_seal(found.rules),
         events=events[: -_EVENTS_SHOWN - 1 : -1],
         untold=[line for line in views.untold() if line.startswith(f"{found.path}!")],
+        secrets=parts_of(current_app).secrets.of(found.id),
+        can_seal=parts_of(current_app).settings.secret_key is not None,
+        limits=secret_rules,
     )
 
 
@@ -78,6 +83,34 @@ def rotate(project: str) -> ResponseReturnValue:
         say(current_app, dues)
         flash("The webhook has new secrets; those before count for ten more minutes.", "success")
     return redirect(url_for("project_settings.show", project=project), 303)
+
+
+@blueprint.post(f"{_AT}/secrets")
+def put_secret(project: str) -> ResponseReturnValue:
+    """Set a secret envvar, or replace it."""
+    found, secrets = _found(project), parts_of(current_app).secrets
+    name, value = request.form.get("name", "").strip(), request.form.get("value", "")
+    try:
+        is_replaced = secrets.put(found.id, name, value, people.name(), time.time())
+    except (BadInput, Conflict) as error:
+        flash(f"No secret was set. {error}", "error")
+    else:
+        done = "replaced" if is_replaced else "set"
+        flash(f"{name} is {done}, and counts from the next deployment of each preview on.", "success")
+    return redirect(url_for("project_settings.show", project=project, _anchor="secrets"), 303)
+
+
+@blueprint.post(f"{_AT}/secrets/<secret>/remove")
+def remove_secret(project: str, secret: str) -> ResponseReturnValue:
+    """Forget a secret envvar."""
+    found = _found(project)
+    try:
+        parts_of(current_app).secrets.remove(found.id, secret, people.name(), time.time())
+    except (BadInput, Conflict) as error:
+        flash(str(error), "error")
+    else:
+        flash(f"{secret} is removed; what is up has it until its next deployment.", "success")
+    return redirect(url_for("project_settings.show", project=project, _anchor="secrets"), 303)
 
 
 def _found(path: str) -> Project:

@@ -9,16 +9,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
 from orchestrator.pages import Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
+from orchestrator.project_secrets import Secret
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
 from orchestrator.runtimes import BUILDER, RuntimeSeen
+from orchestrator.secret_rules import MOST_BYTES
 from orchestrator.stages import stages
 from orchestrator.views import Waiter
 
@@ -294,6 +296,34 @@ class DoneOut(BaseModel):
 
     message: Words
     preview: PreviewOut = Field(description="As it is now; what was asked for takes its time.")
+
+
+class SecretIn(Body):
+    """What a secret is to hold."""
+
+    value: SecretStr = Field(
+        max_length=MOST_BYTES,
+        description="8 characters or more, in UTF-8; shown to nobody again.",
+    )
+
+
+class SecretOut(BaseModel):
+    """A secret envvar of a project, without its value."""
+
+    name: str
+    set_at: datetime
+    set_by: Words
+    is_readable: bool = Field(description="False: no key of the installation opens it; set it anew.")
+
+    @classmethod
+    def of(cls, secret: Secret) -> SecretOut:
+        """The shape of a secret."""
+        return cls(
+            name=secret.name,
+            set_at=_at(secret.set_at),
+            set_by=secret.set_by,
+            is_readable=secret.is_readable,
+        )
 
 
 class AccountOut(BaseModel):

@@ -15,7 +15,11 @@ from web.parts import parts_of
 blueprint = Blueprint("tokens", __name__, url_prefix="/tokens")
 
 #: To act on something one has to look at it.
-_SCOPES = {"read": (Scope.READ,), "act": (Scope.READ, Scope.ACT)}
+_SCOPES = {
+    "read": (Scope.READ,),
+    "act": (Scope.READ, Scope.ACT),
+    "set": (Scope.READ, Scope.ACT, Scope.SET),
+}
 _DAYS = ("30", "90", "365")
 
 

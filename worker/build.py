@@ -15,6 +15,7 @@ from orchestrator.outcome import KeptLog, Outcome
 from orchestrator.preview import REBUILD
 from orchestrator.runtimes import REFUSALS
 from orchestrator.toolforge import AccountClient, BadRequest, Build, BuildStatus, Gone, ToolforgeError
+from worker import envvars
 from worker.step import Site, kept
 
 #: A worker that was cut off may have asked for a build just before.
@@ -62,6 +63,9 @@ def start(site: Site) -> Outcome:
 
 
 def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
+    if (lost := envvars.are_lost(site)) is not None:
+        # Known now, and not only when it has been built.
+        return lost
     site.guard()
     try:
         build_id, resolved = site.account.start_build(

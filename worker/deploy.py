@@ -4,24 +4,22 @@ one back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from orchestrator import outcome as out
-from orchestrator.belongings import ADDRESS_ENVVAR, PUBLISHED_JOB, candidate_id, component_jobs
+from orchestrator.belongings import PUBLISHED_JOB, candidate_id, component_jobs
 from orchestrator.diagnosis import NOT_FOUND_CODE, explain_crash, explain_unready
 from orchestrator.jobs import Usual, jobs_beside, web_job
 from orchestrator.outcome import Failure, KeptLog, Outcome, toolforge_failed
-from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
-from orchestrator.repoconfig import FILE_NAME, RepoConfig, restored
+from orchestrator.repoconfig import RepoConfig, restored
 from orchestrator.settings import Settings
-from orchestrator.toolforge import AccountClient, BadRequest, Gone, Job, JobSpec, ToolforgeError
+from orchestrator.toolforge import BadRequest, Gone, Job, JobSpec, ToolforgeError
+from worker import envvars
 from worker.step import Site, kept
 
 _LOG_LINES = 500
-#: An account of which it is not known what operators have set in it is looked at soon.
-_LOOK_SECONDS = 5.0
 #: Toolforge gathers the logs of jobs with some delay.
 _LOG_LAG_SECONDS = 15.0
 #: So far Toolforge's clock and ours may be apart; an account takes longer to change hands.
@@ -74,13 +72,9 @@ def usual(settings: Settings) -> Usual:
 
 
 def _put(site: Site, jobs: Sequence[JobSpec]) -> Outcome:
-    config = site.config
-    if config.run.envvars and site.place.own_envvars is None:
-        return out.NotNow("the dev account's own envvars are not known yet", seconds=_LOOK_SECONDS)
-    taken = sorted(config.run.envvars.keys() & {*(site.place.own_envvars or ())})
-    if taken:
-        return out.StageFailed(_is_taken(taken))
-    set_envvars(site.account, site.place, site.address, config, site.guard)
+    if (reason := envvars.why_not(site)) is not None:
+        return reason
+    _set_envvars(site, site.config)
     for job in jobs:
         site.guard()
         try:
@@ -120,29 +114,8 @@ def _delete(site: Site, names: Collection[str]) -> None:
         site.account.delete_job(name)
 
 
-def _is_taken(names: list[str]) -> Failure:
-    return Failure(
-        stage="configuration",
-        summary=f"{FILE_NAME}: run.envvars: operators have set {', '.join(names)} in the dev account",
-        remedy="Take it out of the file, or ask the operators of the previews what it is set to.",
-    )
-
-
-def set_envvars(
-    account: AccountClient, place: Account, address: str, config: RepoConfig, guard: Callable[[], None]
-) -> None:
-    """Give the account's jobs the envvars of `config`, and those only; they see them at their next start.
-
-    Among them is where they are served. What operators have set themselves stays as it is.
-    """
-    own = {*(place.own_envvars or ())}
-    wanted = {name: value for name, value in config.run.envvars.items() if name not in own}
-    for name in sorted(place.our_envvars - wanted.keys()):
-        guard()
-        account.delete_envvar(name)
-    for name, value in {**wanted, ADDRESS_ENVVAR: address}.items():
-        guard()
-        account.set_envvar(name, value)
+def _set_envvars(site: Site, config: RepoConfig) -> None:
+    envvars.set_all(site.account, site.place, site.address, config, site.secrets, site.guard)
 
 
 def watch_candidate(site: Site) -> Outcome:
@@ -238,8 +211,7 @@ def roll_back(site: Site) -> Outcome:
     good = site.serving
     if good is None or good.image is None:
         return out.RolledBack()
-    config = restored(good.config)
-    set_envvars(site.account, site.place, site.address, config, site.guard)
+    _set_envvars(site, restored(good.config))
     for job in all_jobs(site.settings, good):
         site.guard()
         site.account.put_job(job)
@@ -259,8 +231,7 @@ def restore_envvars(site: Site) -> None:
     """Give the good deployment, whose job may be restarted any time, back what a candidate had instead."""
     is_changed = site.deployment.had_candidate and bool(site.place.our_envvars)
     if is_changed and site.serving is not None and not site.address_busy:
-        good = restored(site.serving.config)
-        set_envvars(site.account, site.place, site.address, good, site.guard)
+        _set_envvars(site, restored(site.serving.config))
 
 
 def remove_jobs(site: Site) -> None:

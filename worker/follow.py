@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from redis.exceptions import RedisError
@@ -48,6 +48,8 @@ class _Source:
     tool: str
     credentials: Mapping[str, str]
     build_id: str
+    #: What its lines must not show.
+    secrets: tuple[str, ...] = field(repr=False)
     #: From when on the job writes for this deployment, and for no other one that was there before.
     since: float
 
@@ -95,12 +97,15 @@ class Followers:
             account = tx.account(deployment.account_id)
             since = (deployment.entered or {}).get(State.STARTING, deployment.since)
             credentials = dict(tx.credentials(account.id))
-            return _Source(kind, account.name, credentials, deployment.build_id or "", since)
+            preview = tx.preview(deployment.preview_id)
+        secrets = tuple(self._parts.secrets.opened(preview).values.values())
+        return _Source(kind, account.name, credentials, deployment.build_id or "", secrets, since)
 
     def _run(self, live: LiveLog, token: str, deployment_id: int, source: _Source) -> None:
         tool = source.tool
         try:
-            with self._parts.toolforge.account(tool, source.credentials) as client:
+            hidden = source.secrets
+            with self._parts.toolforge.account(tool, source.credentials, secrets=hidden) as client:
                 if source.kind == "build":
                     pass_on(live, token, lambda: client.build_log(source.build_id, follow=True))
                 else:

@@ -17,9 +17,10 @@ from orchestrator.outcome import Inspected
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment
 from orchestrator.repoconfig import restored
+from orchestrator.secret_rules import Opened
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient, BadRequest
-from worker import deploy
+from worker import deploy, envvars
 from worker.holdings import look
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Round:
     known: Callable[[Holdings], Mapping[int, Deployment]]
     #: The deployments under the present lease that are not settled, as they are when it is asked.
     going: Callable[[], Sequence[Deployment]]
+    #: The secret envvars that a deployment gets.
+    secrets: Callable[[Deployment], Opened]
     #: Raises when the claim is lost or the account's row has changed; to be asked before each effect.
     guard: Callable[[], None]
     now: float
@@ -99,7 +102,8 @@ def _put_back(round_: Round, findings: Findings, compare: Callable[[], Findings]
     if lost is None or lost.image is None or not findings.can_be_put_back:
         return None
     config = restored(lost.config)
-    deploy.set_envvars(round_.client, round_.account, round_.address, config, round_.guard)
+    secrets = round_.secrets(lost)
+    envvars.set_all(round_.client, round_.account, round_.address, config, secrets, round_.guard)
     round_.guard()
     if compare().lost != lost:
         return None

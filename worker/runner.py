@@ -23,6 +23,7 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
 from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
+from orchestrator.secret_rules import Opened
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import (
@@ -233,8 +234,9 @@ class Runner:
             return out.NotNow(f"an answer that should not be: {error}")
 
     def _outcome(self, claim: Claim, deployment: Deployment, place: _Place) -> Outcome:
-        account = place.account
-        with self._parts.toolforge.account(account.name, place.credentials) as client:
+        account, secrets = place.account, self._parts.secrets.opened(place.preview)
+        hidden = tuple(secrets.values.values())
+        with self._parts.toolforge.account(account.name, place.credentials, secrets=hidden) as client:
             site = Site(
                 deployment=deployment,
                 preview=place.preview,
@@ -242,6 +244,7 @@ class Runner:
                 account=client,
                 place=account,
                 address=self._parts.views.address(account.name),
+                secrets=secrets,
                 settings=self._parts.settings,
                 serving=next((d for d in place.others if d.state is State.LIVE), None),
                 address_busy=any(d.is_at_the_address for d in place.others),
@@ -372,6 +375,7 @@ class Runner:
                         settings=self._parts.settings,
                         known=holdings.knower(self._parts.store, account),
                         going=lambda: self._going(account),
+                        secrets=self._secrets_of,
                         guard=self._guard_account(claim, account),
                         now=self._clock(),
                     )
@@ -385,6 +389,11 @@ class Runner:
     def _going(self, account: Account) -> list[Deployment]:
         with self._parts.store.read() as tx:
             return tx.unsettled_on(account)
+
+    def _secrets_of(self, deployment: Deployment) -> Opened:
+        with self._parts.store.read() as tx:
+            preview = tx.preview(deployment.preview_id)
+        return self._parts.secrets.opened(preview)
 
     def _guard_account(self, claim: Claim, account: Account) -> Callable[[], None]:
         is_held = self._guard(claim)

@@ -43,6 +43,8 @@ def check(site: Site) -> Outcome:
         left = max(started + _ROUND_SECONDS - time.monotonic(), 0.001)
         seconds = min(wanted.seconds or site.settings.check_timeout_seconds, left)
         result = try_check(site.address, wanted, seconds=seconds, user_agent=site.settings.user_agent)
+        # What the tool says, in a redirect for example, may have its secrets in it.
+        result = replace(result, message=site.account.mask.text(result.message))
         results.append(_counted(result, wanted, site.deployment.checks[number : number + 1]))
     failed = [result for result in results if not result.passed]
     if not failed:

@@ -13,6 +13,7 @@ from orchestrator.pool import Account
 from orchestrator.preview import Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.repoconfig import RepoConfig, restored
+from orchestrator.secret_rules import Opened
 from orchestrator.settings import Settings
 from orchestrator.toolforge import AccountClient
 
@@ -33,6 +34,8 @@ class Site:
     place: Account
     #: Where the account's published job is reached.
     address: str
+    #: The secret envvars that the preview's deployments get.
+    secrets: Opened
     settings: Settings
     #: The good deployment of the same preview behind the address, if there is one.
     serving: Deployment | None

@@ -99,8 +99,9 @@ NEEDS = (
     Cause(
         "start-envvar-missing",
         "the envvar {name} is not set, and the tool does not start without it",
-        "Name it with a value that may be public under `run.envvars` in `.toolforge-preview.yaml`, or let the tool "
-        "start without it. Envvars of the real tool are not in a preview.",
+        "Name it with a value that may be public under `run.envvars` in `.toolforge-preview.yaml`, have a Maintainer "
+        "set it as a secret of the project (forks do not get those), or let the tool start without it. Envvars of "
+        "the real tool are not in a preview.",
         (
             Sign(
                 r'\s*File "(?:<frozen os>|\S*/os\.py)", line \d+, in __getitem__',
@@ -152,8 +153,9 @@ NEEDS = (
     Cause(
         "start-envvar-said-missing",
         "the tool says that the envvar {name} is not set",
-        "Name it with a value that may be public under `run.envvars` in `.toolforge-preview.yaml`, or let the tool "
-        "start without it. Envvars of the real tool are not in a preview.",
+        "Name it with a value that may be public under `run.envvars` in `.toolforge-preview.yaml`, have a Maintainer "
+        "set it as a secret of the project (forks do not get those), or let the tool start without it. Envvars of "
+        "the real tool are not in a preview.",
         (
             Sign(
                 r"(?i:.*(?:missing|required|no) (?:required )?env(?:ironment)?[ _-]?var(?:iable)?s?\b)\W*"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -94,6 +96,45 @@ def test_a_key_without_end_hides_no_more_than_a_key_has(mask: Mask) -> None:
 )
 def test_usual_lines_stay(mask: Mask, line: str) -> None:
     assert mask.text(line) == line
+
+
+SEVERAL_LINES = "first line of it\nshort\nthird line of it"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "hunter2/+?&ü-x",
+        "hunter2%2F%2B%3F%26%C3%BC-x",
+        "hunter2/%2B%3F%26%C3%BC-x",
+        *(base64.b64encode(b"y" * before + "hunter2/+?&ü-x".encode()).decode() for before in range(4)),
+        *(
+            base64.urlsafe_b64encode(b"y" * before + "hunter2/+?&ü-x!".encode()).decode()
+            for before in range(4)
+        ),
+    ],
+)
+def test_what_is_added_is_masked_in_the_forms_that_it_usually_has(mask: Mask, form: str) -> None:
+    also = mask.also(["hunter2/+?&ü-x"])
+    shown = also.text(f"before {form} after {_OWN}")
+    before, after = shown.removeprefix("before ").removesuffix(f" after {MASKED}").split(MASKED)
+    # In base64 some signs remain of what stands beside it.
+    assert len(before) <= 6
+    assert len(after) <= 4
+    assert mask.text("hunter2/+?&ü-x") == "hunter2/+?&ü-x", "the first one is as it was"
+
+
+def test_of_a_secret_of_several_lines_each_is_masked_that_is_no_usual_word(mask: Mask) -> None:
+    text = f"a\n> {SEVERAL_LINES}\nb"
+    assert mask.also([SEVERAL_LINES]).text(text) == f"a\n> {MASKED}\nshort\n{MASKED}\nb"
+
+
+def test_as_many_and_as_long_secrets_as_there_can_be_are_masked(mask: Mask) -> None:
+    many = [f"{number:03}" + "x+/é " * 660 + "y" for number in range(30)]
+    also = mask.also(many)
+    assert also.text(f"a {many[17]} b {many[29]}") == f"a {MASKED} b {MASKED}"
+    shorter = [value[:480] for value in many]
+    assert mask.also(shorter).text(f"a {quote(shorter[29])} b") == f"a {MASKED} b"
 
 
 def test_no_log_by_which_a_cause_is_known_is_changed(mask: Mask) -> None:

@@ -181,7 +181,7 @@ def test_whatever_is_sent_the_answer_is_as_described(house: House, name: str) ->
     )
     @given(case=operation.as_strategy(), is_there=st.booleans(), odd=st.booleans())
     def ask(case: Any, is_there: bool, odd: bool) -> None:
-        path = f"{AT}/{name}" if is_there else f"/api/v1{case.formatted_path}"
+        path = there if is_there else f"/api/v1{case.formatted_path}"
         body = b"{" if odd else json.dumps(case.body, default=lambda _: None).encode()
         answer = program.client.post(path, content=body)
         statuses.add(answer.status_code)
@@ -191,11 +191,15 @@ def test_whatever_is_sent_the_answer_is_as_described(house: House, name: str) ->
         if answer.status_code != 405:
             conforms(described, operation.path, answer.status_code, answer.json(), "post")
 
-    with program_of(house, "operator") as program:
-        right = {"keep": {"duration": "4h"}, "redeploy": {"sha": A}, "rebuild": {"sha": A}}.get(name, {})
+    secret = "/api/v1/projects/group/tool/-/secrets/API_KEY"
+    there = {"put_secret": secret, "remove_secret": f"{secret}/remove"}.get(name, f"{AT}/{name}")
+    right = {"redeploy": {"sha": A}, "rebuild": {"sha": A}, "put_secret": {"value": "hunter2-hunter2"}}
+    with program_of(house, "operator", "set") as program:
         if name == "release":
             program.does("keep", duration="4h")
-        answer = program.does(name, **right)
+        if name == "remove_secret":
+            program.client.post(secret, json=right["put_secret"])
+        answer = program.client.post(there, json={"keep": {"duration": "4h"}, **right}.get(name, {}))
         assert answer.status_code == 200
         conforms(described, operation.path, 200, answer.json(), "post")
         ask()

@@ -49,6 +49,11 @@ ALWAYS: Mapping[str, tuple[str, ...]] = {
     "project_settings.show": MAINTAINERS,
     "project_settings.change": MAINTAINERS,
     "project_settings.rotate": MAINTAINERS,
+    "project_settings.put_secret": MAINTAINERS,
+    "project_settings.remove_secret": MAINTAINERS,
+    "api_settings.secrets": MAINTAINERS,
+    "api_settings.put_secret": MAINTAINERS,
+    "api_settings.remove_secret": MAINTAINERS,
     "operations.account": OPERATOR,
     "operations.switch": OPERATOR,
 }
@@ -80,7 +85,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "api.reference": OPERATOR,
 }
 #: What stands in the place of a parameter; the others are choices, of which the first is taken.
-VALUES = {"project": "group/tool", "iid": 1, "name": "dev-1", "filename": "style.css"}
+VALUES = {"project": "group/tool", "iid": 1, "name": "dev-1", "filename": "style.css", "secret": "API_KEY"}
 #: They are open, and say no for reasons of their own (Redis is away).
 OTHER_REASONS = {"sign_in.come_back", "webhook.receive", "health.ready"}
 

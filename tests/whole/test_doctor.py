@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from deploy.follow import pool_is_clean, wait_for
+from deploy.follow import connect, pool_is_clean, wait_for
 from deploy.stack import Stack, settings_environment
 from tests.whole.faults import arm_toolforge, disarm_toolforge
 
@@ -85,6 +85,7 @@ def test_a_healthy_set_up_is_told_as_such(stack: Stack) -> None:
         "gitlab",
         "sign-in",
         "reports",
+        "secrets",
         "builds-api",
         "jobs-api",
         "envvars-api",
@@ -123,6 +124,34 @@ def test_a_token_with_too_few_scopes_is_named(stack: Stack) -> None:
     made = stack.seeder.api("POST", f"/users/{user}/personal_access_tokens", name="few", scopes=["read_api"])
     _, findings = doctor(stack, gitlab_token=made["token"])
     assert "scope api" in wrong(findings)["gitlab"]["remedy"]
+
+
+def test_secrets_that_need_something_to_be_done_are_named(stack: Stack) -> None:
+    project = stack.seeder.project("with-secret")
+    stack.seeder.push_to_branch(project, "main", {"README.md": "A tool.\n"}, "First")
+    connect(stack, project.path)
+    with stack.parts.store.read() as tx:
+        connected = tx.project_at(project.path)
+    assert connected is not None
+    stack.parts.secrets.put(connected.id, "API_KEY", "hunter2-hunter2", "max", time.time())
+    settings = stack.parts.settings
+    assert settings.secret_key is not None
+    old, new = settings.secret_key.get_secret_value(), "n" * 40
+    _, findings = doctor(stack, secret_key=new)
+    lost = wrong(findings)["secrets"]
+    assert lost["message"] == (
+        f"no key opens API_KEY of {project.path}: deployments that would get them fail"
+    )
+    assert "old_secret_keys" in lost["remedy"]
+    _, findings = doctor(stack, secret_key=new, old_secret_keys=old)
+    assert "project secret reseal" in wrong(findings)["secrets"]["remedy"]
+    _, findings = doctor(stack, old_secret_keys=new)
+    (told,) = [finding for finding in findings if finding["subject"] == "secrets"]
+    assert (told["is_well"], told["message"]) == (
+        True,
+        "the present key opens all; old_secret_keys is not needed any more",
+    )
+    stack.parts.secrets.remove(connected.id, "API_KEY", "max", time.time())
 
 
 # --- certificates -------------------------------------------------------------------------------------

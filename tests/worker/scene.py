@@ -18,6 +18,7 @@ from orchestrator.outcome import BuildGoesOn, BuildStarted, BuildSucceeded, File
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind, Preview, Project
+from orchestrator.secret_rules import Opened
 from orchestrator.settings import Settings, load_settings
 from orchestrator.toolforge import AccountClient, Job, JobSpec, Toolforge
 from worker import build
@@ -143,6 +144,7 @@ def a_site(account: AccountClient, deployment: Deployment, **changes: object) ->
         "account": account,
         "place": Account(1, "dev-1", AccountState.LEASED, 0.0, None, own_envvars=()),
         "address": "http://127.0.0.1:1/",
+        "secrets": Opened(),
         "settings": load_settings(gitlab_token="none"),
         "serving": None,
         "address_busy": False,
@@ -245,9 +247,12 @@ class Service:
         self.runner.look(Kind.ACCOUNT, self.account_id)
         return self.account()
 
-    def sees(self, iid: int = GOOD, state: str = "opened", sha: str = SHA) -> Deployment:
+    def sees(
+        self, iid: int = GOOD, state: str = "opened", sha: str = SHA, *, is_fork: bool = False
+    ) -> Deployment:
         """GitLab says that there is a merge request."""
-        seen = MergeRequest(iid, state, sha, "A change", "alice", "", "change", "main", 77, 77)
+        source = 78 if is_fork else 77
+        seen = MergeRequest(iid, state, sha, "A change", "alice", "", "change", "main", source, 77)
         with self.parts.store.read() as tx:
             project = tx.project(self.project_id)
         (due,) = self.parts.lifecycle.receive(

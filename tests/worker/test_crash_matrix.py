@@ -39,6 +39,7 @@ SCENARIO: dict[str, Any] = {
     ],
     "jobs": [
         {"match": {"tool": "crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
+        {"match": {"tool": "secrets-crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
         {"match": {"tool": "refuses-*", "image": "*mr1-d2*"}, "http": {"status": 500}},
         {"match": {"tool": "stuck-*", "image": "*mr1-d2*"}, "health": "never_ready"},
         {"match": {"tool": "slow-*", "image": "*mr1-d1*"}, "health": "never_ready"},
@@ -71,6 +72,7 @@ class World:
             quiet_seconds=0,
             bot_quiet_seconds=0,
             bots="dana" if story == "checked" else "",
+            secret_key="k" * 40,
         )
         self.parts = Parts(self.settings)
         self._offset = 0.0
@@ -177,6 +179,18 @@ class World:
         with self.parts.store.read() as tx:
             (project,) = tx.projects()
         self.parts.lifecycle.pause("operator", "a pause", self.now(), project_id=project.id)
+
+    def sets_secret(self, name: str) -> None:
+        """A Maintainer sets a secret of the project."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        self.parts.secrets.put(project.id, name, "hunter2-hunter2", "max", self.now())
+
+    def takes_secret(self, name: str) -> None:
+        """A Maintainer takes one away."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        self.parts.secrets.remove(project.id, name, "max", self.now())
 
     def loses(self, operation: str) -> None:
         """Toolforge refuses the account's credentials once."""
@@ -346,6 +360,19 @@ def loses_at(operation: str) -> Story:
     return story
 
 
+def with_secrets(world: World) -> None:
+    """Between two pushes one of the project's secrets is taken away, and another one set."""
+    world.sets_secret("FIRST_KEY")
+    world.opens()
+    world.settles()
+    world.takes_secret("FIRST_KEY")
+    world.sets_secret("SECOND_KEY")
+    world.pushes()
+    world.settles()
+    world.closes()
+    world.settles()
+
+
 def with_file(text: str) -> Story:
     def story(world: World) -> None:
         world.opens(**{".toolforge-preview.yaml": text})
@@ -371,6 +398,8 @@ STORIES: dict[str, Story] = {
     "paused": paused,
     "unusable-building": loses_at("builds.get"),
     "unusable-starting": loses_at("jobs.get"),
+    "secrets": with_secrets,
+    "secrets-crashes": with_secrets,
     "wrong-file": with_file("metod: 1\n"),
     "left-out": with_file("filters: {labels: preview}\n"),
 }

@@ -12,11 +12,15 @@ from tests.worker.scene import LEAKED, LEAKING, OURS, Service, until
 from worker.follow import Followers
 
 
-@pytest.fixture
-def service(serve: Callable[..., Service], redis_url: str) -> Service:
-    """A service that knows the secret that is ours."""
-    made = serve(gitlab_token=OURS, redis_url=redis_url, queue_prefix="secrets")
+@pytest.fixture(params=["of the installation", "of the project"])
+def service(serve: Callable[..., Service], redis_url: str, request: pytest.FixtureRequest) -> Service:
+    """A service that knows the secret that is ours, or one of the project's."""
+    is_own = request.param == "of the installation"
+    token = OURS if is_own else "none"
+    made = serve(gitlab_token=token, secret_key="k" * 40, redis_url=redis_url, queue_prefix="secrets")
     made.cleans()
+    if not is_own:
+        made.parts.secrets.put(made.project_id, "API_KEY", OURS, "max", made.now)
     return made
 
 
