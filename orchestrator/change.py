@@ -13,6 +13,7 @@ from orchestrator import (
     filters,
     foresight,
     history,
+    opinion,
     planning,
     pool,
     preview,
@@ -182,6 +183,8 @@ class Change(Journal):
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
+            elif older.step in preview.OPINION_STEPS:
+                self.put_deployment(older, preview.without_opinion(older, self._now))
         step = Step.READ_FILE if approved else Step.AWAIT_APPROVAL
         by_bot, is_asked_for = self._is_by_bot(present, decided), trigger in preview.ASKED_FOR
         only_checked = decided.check_only_bots
@@ -328,6 +331,7 @@ class Change(Journal):
             serving=serving,
             address_busy=any(d.is_at_the_address for d in others),
             frozen=self._tx.switches().is_frozen,
+            has_time_to_spare=self._has_time_to_spare(current, outcome),
         )
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
@@ -335,11 +339,14 @@ class Change(Journal):
         if isinstance(outcome, out.FileRead):
             applied = foresight.forewarned(self._tx, current, applied, self._now)
         foresight.learn(self._tx, current, outcome, self._now)
+        if isinstance(outcome, out.OpinionGiven):
+            applied = self._with_newest(current, applied, outcome)
         is_tried_again = applied.retry != current.retry
         why = _why(outcome)
         if isinstance(outcome, out.FileRead) and applied.failure is not None:
             why = applied.failure.summary
-        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_tried_again)
+        is_news = is_tried_again or applied.opinion != current.opinion
+        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_news)
         if applied.retry is not None and is_tried_again:
             again = f"{applied.retry.why}; no fault of the commit, so it is built once more"
             self.note(after, again, preview_id=after.preview_id)
@@ -357,6 +364,24 @@ class Change(Journal):
         self._adapt(outcome)
         if after.is_settled:
             self._release_of(current)
+
+    def _has_time_to_spare(self, current: Deployment, outcome: out.Outcome) -> bool:
+        """Whether nobody would miss what a second opinion takes; not looked at where none is wanted."""
+        if not isinstance(outcome, out.StageFailed) or not opinion.is_wanted(current, outcome.failure):
+            return False
+        project = self._tx.project(self._tx.preview(current.preview_id).project_id)
+        return planning.has_time_to_spare(self._tx, self._policy, current, project, self._now)
+
+    def _with_newest(self, asked: Deployment, after: Deployment, outcome: out.OpinionGiven) -> Deployment:
+        """Write down how full the store is by now; in the opinion, also which versions there are."""
+        if asked.account_id is not None and outcome.bytes_used is not None:
+            self._tx.put_store_use(asked.account_id, outcome.bytes_used, outcome.bytes_limit)
+        if asked.failure is None or after.opinion is None:
+            return after
+        newest = foresight.newest(self._tx, asked.failure, self._now)
+        given = replace(after, opinion=replace(after.opinion, newest=newest))
+        self.note(given, f"second opinion: {outcome.says}", preview_id=given.preview_id)
+        return given
 
     def _measure(self, built: Deployment, after: Deployment, outcome: out.BuildSucceeded) -> Deployment:
         """Write down what the build took: seconds, and bytes of the store since it was last looked at.
@@ -430,7 +455,7 @@ class Change(Journal):
             case out.StageFailed() if after.retry != current.retry:
                 # That of the next build is the one to be read.
                 return
-            case out.BuildSucceeded(log=log) | out.StageFailed(log=log):
+            case out.BuildSucceeded(log=log) | out.StageFailed(log=log) | out.OpinionGiven(log=log):
                 pass
             case out.JobNotReady(log=log) | out.ChecksDone(log=log) if after.failure is not None:
                 pass
@@ -438,6 +463,7 @@ class Change(Journal):
                 return
         if log is not None:
             kind = "build" if current.state is State.BUILDING else "job"
+            kind = "latest" if isinstance(outcome, out.OpinionGiven) else kind
             self._tx.put_log(current.id, kind, log.text, is_truncated=log.is_truncated, now=self._now)
             self._tx.forget_logs(current.preview_id, keep=self._policy.logs_per_preview)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Failure, Opinion, Pin, Refusal, Retry
 
 
 class State(StrEnum):
@@ -59,6 +59,9 @@ class Step(StrEnum):
     CHECK = "check"
     #: Put the image of the good deployment before this one back behind the address.
     ROLL_BACK = "roll back"
+    #: Have the latest builder build what failed, since the current one lacks a version; see ``opinion.py``.
+    START_OPINION = "start opinion"
+    WATCH_OPINION = "watch opinion"
     #: Remove what was started on the way and is not needed: a build, a candidate job.
     TIDY = "tidy"
     NONE = "none"
@@ -117,12 +120,14 @@ STEPS: Mapping[State, frozenset[Step]] = {
     State.CHECKING: frozenset({Step.CHECK, Step.ROLL_BACK}),
     State.LIVE: frozenset({Step.NONE, Step.TIDY}),
     State.STOPPED: frozenset({Step.NONE, Step.TIDY}),
-    State.FAILED: frozenset({Step.NONE, Step.TIDY}),
+    State.FAILED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.NONE, Step.TIDY}),
     State.SUPERSEDED: frozenset({Step.NONE, Step.TIDY}),
     State.CANCELLED: frozenset({Step.NONE, Step.TIDY}),
     State.REFUSED: frozenset({Step.NONE}),
 }
 
+#: At these a second opinion is awaited.
+OPINION_STEPS = frozenset({Step.START_OPINION, Step.WATCH_OPINION})
 #: States on the way to a verdict.
 PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
 #: States that nothing follows.
@@ -190,6 +195,8 @@ class Deployment:
     failure: Failure | None = None
     #: The build before this one, which Toolforge failed; None: there was none.
     retry: Retry | None = None
+    #: What the latest builder makes of it; None: it was not asked.
+    opinion: Opinion | None = None
     checks: tuple[CheckResult, ...] = ()
     #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
     config: Mapping[str, Any] | None = None
@@ -206,6 +213,11 @@ class Deployment:
     def image_name(self) -> str:
         """The image's name in the account's store; by it a build whose answer was lost is found again."""
         return f"mr{self.iid}-d{self.id}"
+
+    @property
+    def opinion_name(self) -> str:
+        """The name of the image that the latest builder makes; no component can be called so."""
+        return f"{self.image_name}--latest"
 
     @property
     def candidate_name(self) -> str:
@@ -252,7 +264,8 @@ class Deployment:
         entered = self.entered or {}
         was_building = State.BUILDING in entered and State.STARTING not in entered
         is_building = self.state is State.BUILDING and self.step is not Step.AWAIT_PLACE
-        return is_building or (self.step is Step.TIDY and was_building)
+        is_built_again = self.step in OPINION_STEPS
+        return is_building or is_built_again or (self.step is Step.TIDY and was_building)
 
     @property
     def may_be_superseded(self) -> bool:
@@ -338,6 +351,13 @@ def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Depl
     return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)
 
 
+def without_opinion(deployment: Deployment, now: float) -> Deployment:
+    """A second opinion is not awaited any longer; what was started for it is removed by a last step."""
+    if deployment.step not in OPINION_STEPS:
+        return deployment
+    return at_step(replace(deployment, opinion=None, attempts=0), Step.TIDY, now, due_at=now)
+
+
 def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Deployment:
     """A build may have been asked for without an answer: for `seconds` it may still appear."""
     return replace(deployment, unsure_until=now + seconds)
@@ -352,7 +372,9 @@ def end(deployment: Deployment, state: State, now: float) -> Deployment:
 
 
 def stop(deployment: Deployment, now: float) -> Deployment:
-    """Stopped if it was live, cancelled if it was on the way, itself if it had ended."""
+    """Stopped if it was live, cancelled if it was on the way; one that had ended stays as it ended."""
     if deployment.state is State.LIVE:
         return end(deployment, State.STOPPED, now)
-    return end(deployment, State.CANCELLED, now) if deployment.is_pending else deployment
+    if deployment.is_pending:
+        return end(deployment, State.CANCELLED, now)
+    return without_opinion(deployment, now)

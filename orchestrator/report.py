@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from orchestrator import opinion
 from orchestrator.diagnosis.engine import Confidence
 from orchestrator.markdown import code, fence, one_line
 from orchestrator.outcome import Evidence, Failure
@@ -373,6 +374,8 @@ def _failure(subject: Subject, newest: Deployment) -> list[str]:
     assert failure is not None
     what = "What probably happened" if failure.confidence == Confidence.LIKELY else "What happened"
     parts = [f"**{what}:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    if told := opinion.told(newest):
+        parts.append(f"**Second opinion:** {told}")
     shown = [_line(subject, newest, failure, line) for line in failure.evidence if line.text.strip()]
     if shown:
         parts.append("**Where it shows:**\n\n" + "\n".join(shown))

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from orchestrator.diagnosis import CAUSES
 from orchestrator.outcome import Failure, Pin
 
-#: The only builder that is used: Toolforge's default.
-BUILDER = "default"
+#: Toolforge's builders: the one that is used where nothing is said, and its successor.
+DEFAULT, LATEST = "default", "latest"
+BUILDERS = (DEFAULT, LATEST)
 #: What is known is kept for so long after the refusal.
 KEPT_SECONDS = 90 * 86400.0
 #: A file with a pin is read so far.
@@ -24,6 +25,8 @@ MOST_BYTES = 100_000
 _FORGOTTEN_SECONDS = 14 * 86400.0
 #: What can be a version, or a range of them; anything else is no pin.
 _VERSION = re.compile(r"[\w.^~<>=*|, -]{1,60}", re.ASCII)
+#: A version, or the beginning of one: what begins so is one of it.
+_PLAIN = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class RuntimeSeen:
     cause: str = ""
     #: When one was built with it last.
     seen_at: float | None = None
+    #: Of :data:`BUILDERS`.
+    builder: str = DEFAULT
 
     def is_refused(self, now: float) -> bool:
         """True while nothing speaks against its being refused again."""
@@ -55,6 +60,11 @@ REFUSALS: Mapping[str, str] = {
     "go-version-missing": "Go",
     "java-version-missing": "Java",
     "dotnet-version-missing": ".NET",
+}
+#: Those of them that a newer builder may mend, with PHP, of which no file is read.
+MISSING: Mapping[str, str] = {
+    **{cause: runtime for cause, runtime in REFUSALS.items() if cause.endswith("-missing")},
+    "php-version-missing": "PHP",
 }
 
 
@@ -145,6 +155,11 @@ def versions(log: str) -> Mapping[str, str]:
 def version_order(version: str) -> tuple[tuple[int, ...], str]:
     """By which versions are sorted: by their numbers, then by what else there is."""
     return tuple(int(number) for number in re.findall(r"\d{1,9}", version)), version
+
+
+def is_plain(version: str) -> bool:
+    """Whether it is a version, and no range or name."""
+    return _PLAIN.fullmatch(version) is not None
 
 
 def was_used(runtime: str, log: str) -> bool:

@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
+from orchestrator.runtimes import BUILDERS
 from web import actions, audit, logs, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
@@ -144,7 +145,7 @@ def deployment(_: Query, deployment_id: int) -> shapes.DeploymentOut:
 
 
 @operation(
-    "/deployments/<int:deployment_id>/logs/<any(build, job):kind>",
+    "/deployments/<int:deployment_id>/logs/<any(build, job, latest):kind>",
     returns=shapes.LineOut,
     query=shapes.LogQuery,
     media_type="application/x-ndjson",
@@ -202,7 +203,8 @@ def events(query: shapes.EventsQuery) -> Listed[shapes.EventOut]:
 def builders(_: Query) -> Listed[shapes.RuntimeOut]:
     """Which versions of languages the builders have or refuse, as far as builds have shown it."""
     now = time.time()
-    return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in _pages().runtimes()])
+    found = [seen for builder in BUILDERS for seen in _pages().runtimes(builder)]
+    return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in found])
 
 
 @operation("/incidents", returns=Listed[shapes.IncidentOut])

@@ -6,10 +6,11 @@ import time
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
 
+from orchestrator import opinion
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
-from orchestrator.runtimes import BUILDER
+from orchestrator.runtimes import BUILDERS
 from orchestrator.stages import stages
 from web import actions, people
 from web.parts import parts_of
@@ -89,6 +90,7 @@ def preview(project: str, iid: int) -> str:
         acts=offer is not None,
         public=_is_public(),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
+        opinions={deployment.id: opinion.told(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
     )
@@ -97,9 +99,8 @@ def preview(project: str, iid: int) -> str:
 @blueprint.get("/builders")
 def builders() -> str:
     """What the builders have, as far as builds have shown it."""
-    return render_template(
-        "builders.html", builders={BUILDER: _pages().runtimes()}, now=_now(), live=url_for("live.live")
-    )
+    found = {builder: _pages().runtimes(builder) for builder in BUILDERS}
+    return render_template("builders.html", builders=found, now=_now(), live=url_for("live.live"))
 
 
 @blueprint.get("/accounts/<name>")

@@ -32,6 +32,7 @@ from worker import (
     deploy,
     holdings,
     janitor,
+    opinion,
     reports,
     repository_file,
     smoke,
@@ -65,6 +66,8 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.WATCH_JOB: deploy.watch_job,
     Step.CHECK: smoke.check,
     Step.ROLL_BACK: deploy.roll_back,
+    Step.START_OPINION: opinion.start,
+    Step.WATCH_OPINION: opinion.watch,
     Step.TIDY: teardown.tidy,
 }
 

@@ -30,12 +30,23 @@ from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
 from worker.claims import CLAIM_SECONDS
 from worker.runner import Runner
 
+#: A build fails so where the builder does not have the version.
+_LACKS = {
+    "outcome": "failure",
+    "log": [
+        "Using Python 3.99 specified in .python-version",
+        "[Error: The requested Python version isn't recognised]",
+    ],
+}
 #: What becomes of the first and the second deployment, by the name of the story.
 SCENARIO: dict[str, Any] = {
     "instant": True,
     "builds": [
         {"match": {"source_url": "*/broken-*", "image_name": "mr1-d2"}, "outcome": "failure"},
         {"match": {"source_url": "*/endless-*", "image_name": "mr1-d1"}, "duration": 10_000_000},
+        {"match": {"source_url": "*/lacking-*", "image_name": "mr1-d1"}, **_LACKS},
+        {"match": {"source_url": "*/lacking-*", "image_name": "*d1--latest"}, "duration": 10_000_000},
+        {"match": {"source_url": "*/outdated-*", "image_name": "mr1-d1"}, **_LACKS},
     ],
     "jobs": [
         {"match": {"tool": "crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
@@ -242,7 +253,9 @@ class World:
             present = tx.preview_of(project.id, self.merge_request.iid)
             assert present is not None
             events = tx.events_of(present.id)
-        return {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
+        moves = {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
+        # What is only noted is no change.
+        return {(before, after) for before, after in moves if before != after}
 
     def check(self) -> None:
         """Nothing is lost, doubled or leaked."""
@@ -364,6 +377,9 @@ STORIES: dict[str, Story] = {
     "checked": swapped,
     "endless-pushed": pushed_at(Step.WATCH_BUILD),
     "endless-closed": closed_at(Step.WATCH_BUILD),
+    "outdated": swapped,
+    "lacking-pushed": pushed_at(Step.WATCH_OPINION),
+    "lacking-closed": closed_at(Step.WATCH_OPINION),
     "stuck": pushed_beside,
     "slow-pushed": pushed_at(Step.WATCH_JOB),
     "slow-closed": closed_at(Step.WATCH_JOB),
