@@ -5,7 +5,7 @@ Only ``change.py`` calls this, within its transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from orchestrator import opinion, preview, runtimes
@@ -20,16 +20,62 @@ from orchestrator.store import Tx
 def forewarned(tx: Tx, current: Deployment, read: Deployment, now: float) -> Deployment:
     """`read`, whose files have just been read, with what is known of the versions that it asks for.
 
-    Where its project wants that, it fails at once, unless somebody asked for it.
+    Where its project wants that, it fails at once, or waits for the builder, unless somebody asked for it.
     """
-    builder = opinion.builder_of(read)
-    expected = runtimes.warning(read.pins, tx.runtimes(builder), now) if read.pins else None
-    decided = tx.project(tx.preview(read.preview_id).project_id).rules
-    is_built = decided.refused_versions is RefusedVersions.BUILD or read.trigger in preview.ASKED_FOR
+    expected = _expected(tx, read, read.pins, now)
+    decided = tx.project(tx.preview(read.preview_id).project_id).rules.refused_versions
+    is_built = decided is RefusedVersions.BUILD or read.trigger in preview.ASKED_FOR
     if expected is None or is_built:
         return replace(read, warning=expected)
-    failure = replace(expected, remedy=f"{expected.remedy} `/preview` builds it all the same.")
-    return preview.refuse(replace(current, config=read.config, pins=read.pins), failure, now)
+    unbuilt = replace(current, config=read.config, pins=read.pins)
+    if decided is RefusedVersions.FAIL:
+        failure = replace(expected, remedy=f"{expected.remedy} `/preview` builds it all the same.")
+        return preview.refuse(unbuilt, failure, now)
+    if expected.cause not in runtimes.MISSING:
+        # What was there once will not come back.
+        return replace(read, warning=expected)
+    return preview.block(unbuilt, _with_newest(tx, read, expected, read.pins, now), now)
+
+
+def awaited(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> Failure | None:
+    """What is lacking to a build that has just failed, where its project waits for that; None: it does not.
+
+    To be asked once it is written down that it was refused: what is not known to be, would be built at once.
+    """
+    if not isinstance(outcome, out.StageFailed) or not opinion.is_missing(outcome.failure):
+        return None
+    decided = tx.project(tx.preview(current.preview_id).project_id).rules.refused_versions
+    if decided is not RefusedVersions.WAIT or _expected(tx, current, outcome.refused, now) is None:
+        return None
+    return _with_newest(tx, current, outcome.failure, outcome.refused, now)
+
+
+def unblocked(tx: Tx, now: float) -> list[Deployment]:
+    """Those that wait for their builder, and by what is known or decided now need not any more."""
+    return [one for one in tx.blocked() if not _is_still_blocked(tx, one, now)]
+
+
+def _is_still_blocked(tx: Tx, blocked: Deployment, now: float) -> bool:
+    present = tx.preview(blocked.preview_id)
+    if not present.is_open or present.head_sha != blocked.sha:
+        # Whoever finds that out takes care of it.
+        return True
+    waits = tx.project(present.project_id).rules.refused_versions is RefusedVersions.WAIT
+    return waits and _expected(tx, blocked, blocked.pins, now) is not None
+
+
+def _expected(tx: Tx, asking: Deployment, pins: Sequence[Pin], now: float) -> Failure | None:
+    known = tx.runtimes(opinion.builder_of(asking)) if pins else ()
+    return runtimes.warning(pins, known, now)
+
+
+def _with_newest(tx: Tx, blocked: Deployment, failure: Failure, pins: Sequence[Pin], now: float) -> Failure:
+    """What is waited for, with the newest version that the builder has, as far as that is known."""
+    runtime = runtimes.MISSING[failure.cause]
+    newest = opinion.newest(runtime, tx.runtimes(opinion.builder_of(blocked)), now)
+    wanted = next((pin.wanted for pin in pins if pin.runtime == runtime), "")
+    facts = {"version": wanted, **failure.facts, "runtime": runtime, "newest": newest}
+    return replace(failure, facts=facts)
 
 
 def learn(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> None:

@@ -6,15 +6,15 @@ will help, or the other builder does already. It changes nothing about the verdi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orchestrator.components import own_source
 from orchestrator.diagnosis.engine import Confidence
-from orchestrator.markdown import code
+from orchestrator.markdown import code, plain
 from orchestrator.outcome import Failure, Opinion, Says
 from orchestrator.preview import OPINION_STEPS, Deployment
 from orchestrator.repoconfig import restored
-from orchestrator.runtimes import DEFAULT, LATEST, MISSING, RuntimeSeen, is_plain, version_order
+from orchestrator.runtimes import DEFAULT, LATEST, MISSING, RuntimeSeen, is_plain, there, version_order
 
 #: How the latest builder is chosen: by the option of Toolforge's own command, and in a component's file.
 HOW_TO_SWITCH = (
@@ -30,21 +30,28 @@ def builder_of(deployment: Deployment) -> str:
 
 def is_wanted(deployment: Deployment, failure: Failure) -> bool:
     """Whether the latest builder could say more about the build of `deployment` that failed for this."""
-    is_its_own = deployment.image is None
-    is_certain = failure.confidence == Confidence.CERTAIN
-    return is_its_own and is_certain and failure.cause in MISSING and builder_of(deployment) == DEFAULT
+    return deployment.image is None and is_missing(failure) and builder_of(deployment) == DEFAULT
+
+
+def is_missing(failure: Failure) -> bool:
+    """Whether it surely failed since the builder does not have a version."""
+    return failure.cause in MISSING and failure.confidence == Confidence.CERTAIN
 
 
 def newest(runtime: str, seen: Iterable[RuntimeSeen], now: float) -> str:
     """The newest version of a language that a build was made with, in any builder; empty: none is known."""
-    there = (
-        one.wanted
-        for one in seen
-        if one.runtime == runtime and one.seen_at is not None and not one.is_refused(now)
-    )
-    version = max((one for one in there if is_plain(one)), key=version_order, default="")
+    versions = (version for language, version in there(seen, now) if language == runtime)
+    version = max(filter(is_plain, versions), key=version_order, default="")
     # Of Python, a minor version is asked for.
     return ".".join(version.split(".")[:2]) if runtime == "Python" else version
+
+
+def lacks(failure: Failure | None, quoted: Callable[[str], str] = plain) -> str:
+    """What a blocked deployment waits for, in a sentence's middle; `quoted` makes foreign words safe."""
+    facts = failure.facts if failure is not None else {}
+    version, known = facts.get("version", ""), facts.get("newest", "")
+    what = " ".join(word for word in (facts.get("runtime", "its version"), quoted(version)) if word)
+    return f"{what} is not in the builder yet" + (f" (newest {quoted(known)})" if known else "")
 
 
 def told(deployment: Deployment) -> str:

@@ -19,6 +19,8 @@ class State(StrEnum):
 
     #: Waits for an account and a build slot, or for an approval.
     QUEUED = "queued"
+    #: Waits, and holds nothing meanwhile, for a version that Toolforge's builder does not have yet.
+    BLOCKED = "blocked"
     #: Toolforge's build service works on it.
     BUILDING = "building"
     #: The image is there; its job is being started.
@@ -48,6 +50,8 @@ class Step(StrEnum):
     READ_FILE = "read file"
     #: Nothing to do until the scheduler gives it an account and a build slot.
     AWAIT_SLOT = "await slot"
+    #: Nothing to do until the builder was seen to have the version, or somebody asks for the build.
+    AWAIT_VERSION = "await version"
     START_BUILD = "start build"
     WATCH_BUILD = "watch build"
     START_CANDIDATE = "start candidate"
@@ -77,6 +81,13 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
         State.QUEUED,
         State.FAILED,
     ): "its own file is wrong, its image would fit into no store, or the builder refuses its version",
+    (State.QUEUED, State.BLOCKED): "the builder is known to lack its version, for which its project waits",
+    (State.BLOCKED, State.SUPERSEDED): "a newer commit was pushed, or the same one is built after all",
+    (
+        State.BLOCKED,
+        State.CANCELLED,
+    ): "the merge request was closed, or somebody said stop, while it waited for the builder",
+    (State.BUILDING, State.BLOCKED): "the builder lacks its version, for which its project waits",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
@@ -107,6 +118,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
 #: Which steps a deployment can be at in each state; anything else is a bug.
 STEPS: Mapping[State, frozenset[Step]] = {
     State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.READ_FILE, Step.AWAIT_SLOT}),
+    State.BLOCKED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.TIDY, Step.AWAIT_VERSION}),
     State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD, Step.AWAIT_PLACE}),
     State.STARTING: frozenset(
         {
@@ -129,7 +141,9 @@ STEPS: Mapping[State, frozenset[Step]] = {
 #: At these a second opinion is awaited.
 OPINION_STEPS = frozenset({Step.START_OPINION, Step.WATCH_OPINION})
 #: States on the way to a verdict.
-PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
+PENDING = frozenset({State.QUEUED, State.BLOCKED, State.BUILDING, State.STARTING, State.CHECKING})
+#: At these it holds nothing, and nobody looks at it: only an event from outside changes it.
+AT_REST = frozenset({Step.AWAIT_APPROVAL, Step.AWAIT_VERSION})
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
 #: In these it has jobs, or is about to get them.
@@ -138,6 +152,8 @@ _WITH_JOBS = frozenset({State.STARTING, State.CHECKING, State.LIVE})
 REBUILD = "rebuild"
 #: The trigger of any other that a person asked for.
 COMMAND = "command"
+#: The trigger of one that has waited for its builder.
+UNBLOCKED = "version there"
 #: Triggers of deployments that somebody asked for by a command.
 ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
@@ -232,15 +248,15 @@ class Deployment:
     @property
     def can_be_hastened(self) -> bool:
         """True while it waits for an approval, or for more than its turn, or may not get all it could."""
-        if self.step in {Step.AWAIT_APPROVAL, Step.READ_FILE}:
+        if self.state is State.BLOCKED or self.step in {Step.AWAIT_APPROVAL, Step.READ_FILE}:
             return True
         holds_back = self.ready_at is not None or self.check_only or self.is_bot
         return self.step is Step.AWAIT_SLOT and holds_back
 
     @property
     def is_on_its_way(self) -> bool:
-        """True while a verdict is still to come without anybody having to do something for it."""
-        return self.is_pending and self.step is not Step.AWAIT_APPROVAL
+        """True while a verdict is still to come without anything having to happen elsewhere."""
+        return self.is_pending and self.state is not State.BLOCKED and self.step is not Step.AWAIT_APPROVAL
 
     @property
     def is_at_the_address(self) -> bool:
@@ -335,6 +351,11 @@ def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
     return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
 
 
+def block(deployment: Deployment, failure: Failure, now: float) -> Deployment:
+    """It is not built before the builder has its version, without which it would end as `failure`."""
+    return moved(replace(deployment, failure=failure), State.BLOCKED, Step.AWAIT_VERSION, now, due_at=None)
+
+
 def decline(deployment: Deployment, refusal: Refusal, now: float) -> Deployment:
     """The rules of its project leave it out."""
     return moved(replace(deployment, refusal=refusal), State.REFUSED, Step.NONE, now, due_at=None)
@@ -365,7 +386,8 @@ def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Depl
 
 def end(deployment: Deployment, state: State, now: float) -> Deployment:
     """Superseded, cancelled or stopped, from wherever it is; what it started is removed by a last step."""
-    leftovers = deployment.step is Step.TIDY or deployment.state not in {State.QUEUED, State.LIVE}
+    has_begun = deployment.state not in {State.QUEUED, State.LIVE} and deployment.step not in AT_REST
+    leftovers = deployment.step is Step.TIDY or has_begun
     return moved(
         deployment, state, Step.TIDY if leftovers else Step.NONE, now, due_at=now if leftovers else None
     )

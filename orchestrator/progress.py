@@ -60,6 +60,8 @@ class Scene:
     frozen: bool = False
     #: A build slot is free, nobody waits for one, and a build that has failed may be tried in another way.
     has_time_to_spare: bool = False
+    #: What is lacking to the build that has failed, where its project waits for that.
+    awaited: Failure | None = None
 
 
 def _later(deployment: Deployment, scene: Scene) -> Deployment:
@@ -108,7 +110,7 @@ _RETRY_SECONDS = 15.0
 #: More failures in a row than this are an outage.
 _OUTAGE_ATTEMPTS = 4
 #: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
-_TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
+_TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_VERSION, Step.AWAIT_SLOT, Step.NONE}
 #: Which steps bring which outcome back.
 _BRINGS: Mapping[type, frozenset[Step]] = {
     out.FileRead: frozenset({Step.READ_FILE}),
@@ -226,7 +228,12 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
 def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deployment:
     failure = outcome.failure
     if deployment.step is not Step.WATCH_BUILD or failure.stage != "toolforge" or deployment.build_id is None:
-        failed = _fail(replace(deployment, pins=outcome.refused or deployment.pins), failure, scene)
+        deployment = replace(deployment, pins=outcome.refused or deployment.pins)
+        if scene.awaited is not None:
+            blocked = replace(deployment, failure=scene.awaited)
+            failed = moved(blocked, State.BLOCKED, Step.TIDY, scene.now, due_at=scene.now)
+        else:
+            failed = _fail(deployment, failure, scene)
         return _asked_elsewhere(failed, failure, scene) if deployment.step is Step.WATCH_BUILD else failed
     if deployment.retry is not None:
         return _fail(deployment, replace(failure, remedy=f"{failure.remedy} It was tried twice."), scene)
@@ -343,7 +350,7 @@ def _(outcome: out.RolledBack, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.Tidied, deployment: Deployment, scene: Scene) -> Deployment:
-    return at_step(replace(deployment, attempts=0), Step.NONE, scene.now, due_at=None)
+    return _at_rest(replace(deployment, attempts=0), scene)
 
 
 @_apply.register
@@ -360,7 +367,7 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
     if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
         deployment = unsure(deployment, scene.now)
     is_given_up = not scene.frozen and _is_over(deployment, scene, scene.patience.outage_seconds)
-    if deployment.is_pending and is_given_up:
+    if deployment.is_pending and deployment.state is not State.BLOCKED and is_given_up:
         failure = _was_away(deployment, scene.patience, outcome.reason)
         if deployment.step is Step.ROLL_BACK:
             # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
@@ -372,8 +379,8 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Deployment:
-    if not deployment.is_pending:
-        return at_step(deployment, Step.NONE, scene.now, due_at=None)
+    if not deployment.is_pending or deployment.state is State.BLOCKED:
+        return _at_rest(deployment, scene)
     fresh = replace(
         deployment,
         account_id=None,
@@ -389,6 +396,12 @@ def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Dep
         checks=(),
     )
     return moved(fresh, State.QUEUED, Step.AWAIT_SLOT, scene.now, due_at=None)
+
+
+def _at_rest(deployment: Deployment, scene: Scene) -> Deployment:
+    """Nothing of it is left, or can be reached."""
+    step = Step.AWAIT_VERSION if deployment.state is State.BLOCKED else Step.NONE
+    return at_step(deployment, step, scene.now, due_at=None)
 
 
 def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:

@@ -167,11 +167,42 @@ def was_used(runtime: str, log: str) -> bool:
     return runtime not in _RESOLVED or runtime in versions(log)
 
 
+def _was_shown(pin: Pin, refused: RuntimeSeen, seen: Iterable[RuntimeSeen]) -> bool:
+    """Whether a build was made since with what a plain version stands for, as 3.14.1 does for 3.14."""
+    since = refused.refused_at or 0.0
+    later = (one for one in seen if one.runtime == pin.runtime and (one.seen_at or 0.0) > since)
+    return any(_is_one_of(one.wanted, pin.wanted) for one in later)
+
+
+def _is_one_of(version: str, line: str) -> bool:
+    """Whether a version is one of those that a plain one stands for."""
+    return is_plain(line) and version.startswith(f"{line}.")
+
+
+def there(seen: Iterable[RuntimeSeen], now: float) -> list[tuple[str, str]]:
+    """Languages and versions, or what was asked for, with which a build was made, and none refused since."""
+    seen = list(seen)
+    refused = [one for one in seen if one.is_refused(now)]
+
+    def is_gone(used: RuntimeSeen) -> bool:
+        return any(
+            one.runtime == used.runtime
+            and _is_one_of(used.wanted, one.wanted)
+            and (one.refused_at or 0.0) > (used.seen_at or 0.0)
+            for one in refused
+        )
+
+    used = [one for one in seen if one.seen_at is not None and not one.is_refused(now)]
+    return [(one.runtime, one.wanted) for one in used if not is_gone(one)]
+
+
 def warning(asked_for: Iterable[Pin], seen: Iterable[RuntimeSeen], now: float) -> Failure | None:
     """How a build of a commit that asks for this will fail; None: nothing speaks for that."""
+    seen = list(seen)
     refused = {(one.runtime, one.wanted): one for one in seen if one.is_refused(now)}
     for pin in asked_for:
-        if (one := refused.get((pin.runtime, pin.wanted))) is not None:
+        one = refused.get((pin.runtime, pin.wanted))
+        if one is not None and not _was_shown(pin, one, seen):
             cause = next(cause for cause in CAUSES if cause.id == one.cause)
             return Failure(
                 stage="build",

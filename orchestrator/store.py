@@ -390,6 +390,10 @@ class Tx(Stock):
         lease = {"account_id": account.id, "fence": account.fence}
         return [deployment_from(row) for row in self._connection.execute(sql.UNSETTLED_ON, lease)]
 
+    def blocked(self) -> list[Deployment]:
+        """Deployments that wait for a version of their builder, and hold nothing."""
+        return [deployment_from(row) for row in self._connection.execute(sql.BLOCKED)]
+
     def live_count(self) -> int:
         """How many deployments are live."""
         return int(self._connection.scalar(sql.LIVE) or 0)

@@ -6,10 +6,11 @@ import time
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
 
-from orchestrator import opinion
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
+from orchestrator.opinion import lacks, told
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.preview import State
 from orchestrator.runtimes import BUILDERS
 from orchestrator.stages import stages
 from web import actions, people
@@ -90,7 +91,8 @@ def preview(project: str, iid: int) -> str:
         acts=offer is not None,
         public=_is_public(),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
-        opinions={deployment.id: opinion.told(deployment) for deployment in view.deployments},
+        awaited={one.id: lacks(one.failure) for one in view.deployments if one.state is State.BLOCKED},
+        opinions={deployment.id: told(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
     )

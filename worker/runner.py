@@ -267,7 +267,7 @@ class Runner:
         with self._parts.store.read() as tx:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
-            refused = frozenset(one.runtime for one in tx.runtimes() if one.is_refused(self._clock()))
+            refused = frozenset(one.runtime for one in tx.runtimes(None) if one.is_refused(self._clock()))
         bounds = self._parts.settings.bounds()
         reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
         return repository_file.read(reading)

@@ -25,6 +25,8 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind
 from orchestrator.report import STATUS_NAME
+from orchestrator.rules import RefusedVersions, Rules
+from orchestrator.runtimes import RuntimeSeen
 from orchestrator.settings import load_settings
 from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
 from worker.claims import CLAIM_SECONDS
@@ -47,6 +49,7 @@ SCENARIO: dict[str, Any] = {
         {"match": {"source_url": "*/lacking-*", "image_name": "mr1-d1"}, **_LACKS},
         {"match": {"source_url": "*/lacking-*", "image_name": "*d1--latest"}, "duration": 10_000_000},
         {"match": {"source_url": "*/outdated-*", "image_name": "mr1-d1"}, **_LACKS},
+        {"match": {"source_url": "*/awaited-*", "image_name": "mr1-d1*"}, **_LACKS},
     ],
     "jobs": [
         {"match": {"tool": "crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
@@ -188,6 +191,21 @@ class World:
         with self.parts.store.read() as tx:
             (project,) = tx.projects()
         self.parts.lifecycle.pause("operator", "a pause", self.now(), project_id=project.id)
+
+    def waits_for_versions(self) -> None:
+        """Maintainers have it wait for what the builder lacks."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        rules = Rules(refused_versions=RefusedVersions.WAIT)
+        self.parts.lifecycle.set_rules(project.id, rules, "dana", self.now())
+
+    def learns(self, *, is_there: bool) -> None:
+        """Somebody else's build has shown that the builder has the version, or lacks it."""
+        now = self.now()
+        times = {"seen_at": now} if is_there else {"refused_at": now, "cause": "python-version-missing"}
+        with self.parts.store.write_alone() as tx:
+            tx.put_runtime(RuntimeSeen("Python", "3.99", **times), now)  # type: ignore[arg-type]
+        self.parts.lifecycle.sweep(now)
 
     def loses(self, operation: str) -> None:
         """Toolforge refuses the account's credentials once."""
@@ -369,6 +387,34 @@ def with_file(text: str) -> Story:
     return story
 
 
+_ASKING = {".python-version": "3.99\n"}
+
+
+def awaited(world: World) -> None:
+    """What the builder lacks is waited for, and built once it is there."""
+    world.waits_for_versions()
+    world.opens(**_ASKING)
+    world.settles()
+    assert world.newest().step is Step.AWAIT_VERSION
+    world.learns(is_there=True)
+    world.settles()
+    world.closes()
+    world.settles()
+
+
+def awaited_in_vain(world: World) -> None:
+    """What the builder is known to lack is not built; another push asks for it, too; then it is closed."""
+    world.waits_for_versions()
+    world.learns(is_there=False)
+    world.opens(**_ASKING)
+    world.settles()
+    world.pushes()
+    world.settles()
+    assert world.newest().step is Step.AWAIT_VERSION
+    world.closes()
+    world.settles()
+
+
 STORIES: dict[str, Story] = {
     "plain": swapped,
     "broken": swapped,
@@ -380,6 +426,8 @@ STORIES: dict[str, Story] = {
     "outdated": swapped,
     "lacking-pushed": pushed_at(Step.WATCH_OPINION),
     "lacking-closed": closed_at(Step.WATCH_OPINION),
+    "awaited": awaited,
+    "known": awaited_in_vain,
     "stuck": pushed_beside,
     "slow-pushed": pushed_at(Step.WATCH_JOB),
     "slow-closed": closed_at(Step.WATCH_JOB),
