@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 
-from orchestrator import __version__
+from orchestrator import __version__, renovate
 from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.merge_request import Verb
@@ -205,6 +205,13 @@ def builders(_: Query) -> Listed[shapes.RuntimeOut]:
     now = time.time()
     found = [seen for builder in BUILDERS for seen in _pages().runtimes(builder)]
     return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in found])
+
+
+@operation("/builders/renovate-preset.json", returns=shapes.RenovatePresetOut)
+def renovate_preset(_: Query) -> shapes.RenovatePresetOut:
+    """A preset for Renovate: it proposes no version that the builder is not known to have."""
+    found = renovate.rules(_pages().runtimes(), time.time())
+    return shapes.RenovatePresetOut(packageRules=[shapes.RenovateRuleOut.of(rule) for rule in found])
 
 
 @operation("/incidents", returns=Listed[shapes.IncidentOut])

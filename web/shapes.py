@@ -20,6 +20,7 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
+from orchestrator.renovate import Rule
 from orchestrator.runtimes import RuntimeSeen
 from orchestrator.stages import stages
 from orchestrator.views import Waiter
@@ -180,6 +181,32 @@ class RuntimeOut(BaseModel):
             is_refused=seen.is_refused(now),
             cause=seen.cause,
         )
+
+
+class RenovateRuleOut(BaseModel):
+    """Up to which version Renovate may propose a language."""
+
+    description: str
+    matchManagers: list[str]
+    matchDepNames: list[str]
+    allowedVersions: str = Field(description="A range that holds back what is not known to be there.")
+
+    @classmethod
+    def of(cls, rule: Rule) -> RenovateRuleOut:
+        """The shape of a rule."""
+        return cls(
+            description=f"{rule.runtime}: what Toolforge's builder was seen to have",
+            matchManagers=[rule.manager],
+            matchDepNames=[rule.dependency],
+            allowedVersions=rule.allowed,
+        )
+
+
+class RenovatePresetOut(BaseModel):
+    """A preset for Renovate, to be named in `extends` of a repository's `renovate.json`."""
+
+    description: str = "Versions of languages that Toolforge's builder has, as far as builds have shown it."
+    packageRules: list[RenovateRuleOut]
 
 
 class StageOut(BaseModel):
