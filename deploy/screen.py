@@ -21,6 +21,7 @@ _STYLES: Mapping[str, str] = {
     State.FAILED: "bold red",
     AccountState.QUARANTINED: "bold red",
     State.QUEUED: "dim",
+    State.BLOCKED: "dim",
     State.STOPPED: "dim",
     State.CANCELLED: "dim",
     State.SUPERSEDED: "dim",

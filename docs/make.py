@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator import diagnosis, pool, preview
 from orchestrator.diagnosis.engine import Cause, Confidence
+from orchestrator.outcome import Says
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.settings import PREFIX, Settings
 
@@ -57,6 +58,19 @@ def causes() -> str:
         "known and an example of each. *Likely* is said where a log says something from which it follows in",
         "most cases; *elsewhere*, where it is no fault of the commit: it is built once more by itself. Words",
         "in italics stand for what the log names. `tests/orchestrator/logs/` has a log for most of them.",
+        "",
+        "## A second opinion",
+        "",
+        "Where a build surely failed since the current builder does not have a version, the same commit is",
+        "built once more with the latest builder (`use_latest_versions`), if a build slot is free and",
+        "nobody waits. The note, the page and the API (`opinion`) then say what came of it:",
+        "",
+        "| `says` | what it means |",
+        "|---|---|",
+        *(f"| `{says}` | {_SAYS[says]} |" for says in Says),
+        "",
+        "It is no deployment and changes no verdict; a push, a close, a command or somebody who waits ends",
+        "it. Its log is kept as the *second build*. There is none beside a commit that is up: see ADR 14.",
     ]
     for title, family in (("The build", diagnosis.BUILD_CAUSES), ("The start and the checks", _START)):
         lines += ["", f"## {title}", "", "| cause | what happened | what to do |", "|---|---|---|"]
@@ -64,6 +78,12 @@ def causes() -> str:
     return "\n".join(lines) + "\n"
 
 
+#: What may come of a second opinion.
+_SAYS: Mapping[Says, str] = {
+    Says.BUILDS: "it builds there; the words say how to choose that builder on Toolforge",
+    Says.LACKS: "it is not available on Toolforge yet; the newest version that is known is named",
+    Says.FAILS: "it fails there, too, for another reason, which is named",
+}
 _START = diagnosis.CAUSES[len(diagnosis.BUILD_CAUSES) :]
 
 

@@ -13,6 +13,7 @@ from orchestrator import (
     filters,
     foresight,
     history,
+    opinion,
     planning,
     pool,
     preview,
@@ -165,7 +166,8 @@ class Change(Journal):
         decided = project.rules
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
-        if newest is not None and is_pending and newest.can_be_hastened:
+        is_blocked = newest is not None and newest.state is State.BLOCKED
+        if newest is not None and is_pending and newest.can_be_hastened and not is_blocked:
             by_bot = self._is_by_bot(present, decided)
             self.put_deployment(newest, preview.approve(newest, self._now, is_bot=by_bot))
             verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
@@ -174,14 +176,30 @@ class Change(Journal):
             self._report(present.id, at_once=True)
             self.plan_again = True
             return
-        if newest is not None and is_pending and not newest.check_only:
+        if newest is not None and is_pending and not newest.check_only and not is_blocked:
             raise BadInput(f"Commit {newest.sha[:12]} is already {newest.state}.")
         self._deploy(present, decided, trigger=trigger, approved=True)
 
-    def _deploy(self, present: Preview, decided: Rules, *, trigger: str, approved: bool) -> Deployment:
+    def unblock(self, blocked: Deployment) -> None:
+        """Build what waited for its builder, as a deployment of its own; for whom it is has not changed."""
+        present = self._tx.preview(blocked.preview_id)
+        decided = self._tx.project(present.project_id).rules
+        self._deploy(present, decided, trigger=preview.UNBLOCKED, approved=True, like=blocked)
+
+    def _deploy(
+        self,
+        present: Preview,
+        decided: Rules,
+        *,
+        trigger: str,
+        approved: bool,
+        like: Deployment | None = None,
+    ) -> Deployment:
         for older in self._tx.unsettled_of(present.id):
             if older.may_be_superseded:
                 self.put_deployment(older, preview.end(older, State.SUPERSEDED, self._now))
+            elif older.step in preview.OPINION_STEPS:
+                self.put_deployment(older, preview.without_opinion(older, self._now))
         step = Step.READ_FILE if approved else Step.AWAIT_APPROVAL
         by_bot, is_asked_for = self._is_by_bot(present, decided), trigger in preview.ASKED_FOR
         only_checked = decided.check_only_bots
@@ -193,9 +211,9 @@ class Change(Journal):
             trigger=trigger,
             actor=self._who,
             now=self._now,
-            is_bot=by_bot,
-            check_only=by_bot and only_checked and not is_asked_for,
-            ready_at=self._ready_at(present, by_bot) if approved and not is_asked_for else None,
+            is_bot=like.is_bot if like else by_bot,
+            check_only=like.check_only if like else by_bot and only_checked and not is_asked_for,
+            ready_at=None if like or is_asked_for or not approved else self._ready_at(present, by_bot),
             due_at=self._now if approved else None,
         )
         if new.due_at is not None:
@@ -220,7 +238,7 @@ class Change(Journal):
         earlier = [
             quiet.Push(d.created_at, was_built=State.BUILDING in (d.entered or {}))
             for d in self._tx.deployments_of(present.id)
-            if d.trigger not in preview.ASKED_FOR
+            if d.trigger not in {*preview.ASKED_FOR, preview.UNBLOCKED}
         ]
         return quiet.ready_at(self._now, earlier, is_bot=by_bot, quiet=self._policy.quiet)
 
@@ -320,6 +338,7 @@ class Change(Journal):
 
     def record(self, claim: Claim, current: Deployment, outcome: out.Outcome) -> None:
         """Write down what a step of `current` brought back, and what follows from it."""
+        foresight.learn(self._tx, current, outcome, self._now)
         others = self._tx.neighbours_of(current)
         serving = next((d for d in others if d.state is State.LIVE), None)
         scene = Scene(
@@ -328,18 +347,23 @@ class Change(Journal):
             serving=serving,
             address_busy=any(d.is_at_the_address for d in others),
             frozen=self._tx.switches().is_frozen,
+            has_time_to_spare=self._has_time_to_spare(current, outcome),
+            awaited=foresight.awaited(self._tx, current, outcome, self._now),
         )
         applied = progress.apply(current, outcome, scene)
         if isinstance(outcome, out.BuildSucceeded):
             applied = self._measure(current, applied, outcome)
         if isinstance(outcome, out.FileRead):
             applied = foresight.forewarned(self._tx, current, applied, self._now)
-        foresight.learn(self._tx, current, outcome, self._now)
+        if isinstance(outcome, out.OpinionGiven):
+            applied = self._with_newest(current, applied, outcome)
         is_tried_again = applied.retry != current.retry
         why = _why(outcome)
-        if isinstance(outcome, out.FileRead) and applied.failure is not None:
+        is_decided = isinstance(outcome, out.FileRead) or applied.state is State.BLOCKED
+        if is_decided and applied.failure is not None:
             why = applied.failure.summary
-        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_tried_again)
+        is_news = is_tried_again or applied.opinion != current.opinion
+        after = self.put_deployment(current, applied, claim=claim, why=why, is_news=is_news)
         if applied.retry is not None and is_tried_again:
             again = f"{applied.retry.why}; no fault of the commit, so it is built once more"
             self.note(after, again, preview_id=after.preview_id)
@@ -355,8 +379,26 @@ class Change(Journal):
         if isinstance(outcome, out.WrongCommit):
             self._look_again(current)
         self._adapt(outcome)
-        if after.is_settled:
+        if after.is_settled or after.step in preview.AT_REST:
             self._release_of(current)
+
+    def _has_time_to_spare(self, current: Deployment, outcome: out.Outcome) -> bool:
+        """Whether nobody would miss what a second opinion takes; not looked at where none is wanted."""
+        if not isinstance(outcome, out.StageFailed) or not opinion.is_wanted(current, outcome.failure):
+            return False
+        project = self._tx.project(self._tx.preview(current.preview_id).project_id)
+        return planning.has_time_to_spare(self._tx, self._policy, current, project, self._now)
+
+    def _with_newest(self, asked: Deployment, after: Deployment, outcome: out.OpinionGiven) -> Deployment:
+        """Write down how full the store is by now; in the opinion, also which versions there are."""
+        if asked.account_id is not None and outcome.bytes_used is not None:
+            self._tx.put_store_use(asked.account_id, outcome.bytes_used, outcome.bytes_limit)
+        if asked.failure is None or after.opinion is None:
+            return after
+        newest = foresight.newest(self._tx, asked.failure, self._now)
+        given = replace(after, opinion=replace(after.opinion, newest=newest))
+        self.note(given, f"second opinion: {outcome.says}", preview_id=given.preview_id)
+        return given
 
     def _measure(self, built: Deployment, after: Deployment, outcome: out.BuildSucceeded) -> Deployment:
         """Write down what the build took: seconds, and bytes of the store since it was last looked at.
@@ -430,7 +472,7 @@ class Change(Journal):
             case out.StageFailed() if after.retry != current.retry:
                 # That of the next build is the one to be read.
                 return
-            case out.BuildSucceeded(log=log) | out.StageFailed(log=log):
+            case out.BuildSucceeded(log=log) | out.StageFailed(log=log) | out.OpinionGiven(log=log):
                 pass
             case out.JobNotReady(log=log) | out.ChecksDone(log=log) if after.failure is not None:
                 pass
@@ -438,6 +480,7 @@ class Change(Journal):
                 return
         if log is not None:
             kind = "build" if current.state is State.BUILDING else "job"
+            kind = "latest" if isinstance(outcome, out.OpinionGiven) else kind
             self._tx.put_log(current.id, kind, log.text, is_truncated=log.is_truncated, now=self._now)
             self._tx.forget_logs(current.preview_id, keep=self._policy.logs_per_preview)
 

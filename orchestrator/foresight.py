@@ -5,52 +5,119 @@ Only ``change.py`` calls this, within its transaction.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from orchestrator import opinion, preview, runtimes
 from orchestrator import outcome as out
-from orchestrator import preview, runtimes
+from orchestrator.outcome import Failure, Pin, Says
 from orchestrator.preview import Deployment
 from orchestrator.rules import RefusedVersions
-from orchestrator.runtimes import RuntimeSeen
+from orchestrator.runtimes import LATEST, RuntimeSeen
 from orchestrator.store import Tx
 
 
 def forewarned(tx: Tx, current: Deployment, read: Deployment, now: float) -> Deployment:
     """`read`, whose files have just been read, with what is known of the versions that it asks for.
 
-    Where its project wants that, it fails at once, unless somebody asked for it.
+    Where its project wants that, it fails at once, or waits for the builder, unless somebody asked for it.
     """
-    expected = runtimes.warning(read.pins, tx.runtimes(), now) if read.pins else None
-    decided = tx.project(tx.preview(read.preview_id).project_id).rules
-    is_built = decided.refused_versions is RefusedVersions.BUILD or read.trigger in preview.ASKED_FOR
+    expected = _expected(tx, read, read.pins, now)
+    decided = tx.project(tx.preview(read.preview_id).project_id).rules.refused_versions
+    is_built = decided is RefusedVersions.BUILD or read.trigger in preview.ASKED_FOR
     if expected is None or is_built:
         return replace(read, warning=expected)
-    failure = replace(expected, remedy=f"{expected.remedy} `/preview` builds it all the same.")
-    return preview.refuse(replace(current, config=read.config, pins=read.pins), failure, now)
+    unbuilt = replace(current, config=read.config, pins=read.pins)
+    if decided is RefusedVersions.FAIL:
+        failure = replace(expected, remedy=f"{expected.remedy} `/preview` builds it all the same.")
+        return preview.refuse(unbuilt, failure, now)
+    if expected.cause not in runtimes.MISSING:
+        # What was there once will not come back.
+        return replace(read, warning=expected)
+    return preview.block(unbuilt, _with_newest(tx, read, expected, read.pins, now), now)
+
+
+def awaited(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> Failure | None:
+    """What is lacking to a build that has just failed, where its project waits for that; None: it does not.
+
+    To be asked once it is written down that it was refused: what is not known to be, would be built at once.
+    """
+    if not isinstance(outcome, out.StageFailed) or not opinion.is_missing(outcome.failure):
+        return None
+    decided = tx.project(tx.preview(current.preview_id).project_id).rules.refused_versions
+    if decided is not RefusedVersions.WAIT or _expected(tx, current, outcome.refused, now) is None:
+        return None
+    return _with_newest(tx, current, outcome.failure, outcome.refused, now)
+
+
+def unblocked(tx: Tx, now: float) -> list[Deployment]:
+    """Those that wait for their builder, and by what is known or decided now need not any more."""
+    return [one for one in tx.blocked() if not _is_still_blocked(tx, one, now)]
+
+
+def _is_still_blocked(tx: Tx, blocked: Deployment, now: float) -> bool:
+    present = tx.preview(blocked.preview_id)
+    if not present.is_open or present.head_sha != blocked.sha:
+        # Whoever finds that out takes care of it.
+        return True
+    waits = tx.project(present.project_id).rules.refused_versions is RefusedVersions.WAIT
+    return waits and _expected(tx, blocked, blocked.pins, now) is not None
+
+
+def _expected(tx: Tx, asking: Deployment, pins: Sequence[Pin], now: float) -> Failure | None:
+    known = tx.runtimes(opinion.builder_of(asking)) if pins else ()
+    return runtimes.warning(pins, known, now)
+
+
+def _with_newest(tx: Tx, blocked: Deployment, failure: Failure, pins: Sequence[Pin], now: float) -> Failure:
+    """What is waited for, with the newest version that the builder has, as far as that is known."""
+    runtime = runtimes.MISSING[failure.cause]
+    newest = opinion.newest(runtime, tx.runtimes(opinion.builder_of(blocked)), now)
+    wanted = next((pin.wanted for pin in pins if pin.runtime == runtime), "")
+    facts = {"version": wanted, **failure.facts, "runtime": runtime, "newest": newest}
+    return replace(failure, facts=facts)
 
 
 def learn(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> None:
-    """Write down what a build shows of the versions that it asked for.
+    """Write down what a build shows of the versions that it asked for, and of the builder that built it.
 
     A stranger's commit teaches nothing: what its log says would be told to all projects.
     """
-    says_something = isinstance(outcome, out.StageFailed | out.BuildSucceeded)
+    says_something = isinstance(outcome, out.StageFailed | out.BuildSucceeded | out.OpinionGiven)
     if not says_something or not tx.preview(current.preview_id).is_from_project:
         return
-    seen = {(one.runtime, one.wanted): one for one in tx.runtimes()}
-
-    def known(runtime: str, wanted: str) -> RuntimeSeen:
-        return seen.get((runtime, wanted), RuntimeSeen(runtime, wanted))
-
     match outcome:
         case out.StageFailed(failure, _, pins):
-            for pin in pins:
-                refused = replace(known(pin.runtime, pin.wanted), refused_at=now, cause=failure.cause)
-                tx.put_runtime(refused, now)
+            _learn_refused(tx, opinion.builder_of(current), pins, failure.cause, now)
         case out.BuildSucceeded(log=log) if log is not None:
-            used = set(runtimes.versions(log.text).items())
-            used |= {(p.runtime, p.wanted) for p in current.pins if runtimes.was_used(p.runtime, log.text)}
-            for runtime, wanted in sorted(used):
-                tx.put_runtime(replace(known(runtime, wanted), seen_at=now), now)
+            _learn_used(tx, opinion.builder_of(current), current, log.text, now)
+        case out.OpinionGiven(Says.BUILDS, log):
+            _learn_used(tx, LATEST, current, log.text, now)
+        case out.OpinionGiven(Says.LACKS, _, failure) if failure is not None:
+            missing = [pin for pin in current.pins if pin.runtime == runtimes.MISSING[failure.cause]]
+            _learn_refused(tx, LATEST, missing, failure.cause, now)
         case _:
             pass
+
+
+def newest(tx: Tx, failure: Failure, now: float) -> str:
+    """The newest version that is known of the language of which one is missing; empty: none is."""
+    return opinion.newest(runtimes.MISSING[failure.cause], tx.runtimes(None), now)
+
+
+def _learn_refused(tx: Tx, builder: str, pins: Iterable[Pin], cause: str, now: float) -> None:
+    for pin in pins:
+        refused = replace(_known(tx, builder, pin.runtime, pin.wanted), refused_at=now, cause=cause)
+        tx.put_runtime(refused, now)
+
+
+def _learn_used(tx: Tx, builder: str, current: Deployment, log: str, now: float) -> None:
+    used = set(runtimes.versions(log).items())
+    used |= {(pin.runtime, pin.wanted) for pin in current.pins if runtimes.was_used(pin.runtime, log)}
+    for runtime, wanted in sorted(used):
+        tx.put_runtime(replace(_known(tx, builder, runtime, wanted), seen_at=now), now)
+
+
+def _known(tx: Tx, builder: str, runtime: str, wanted: str) -> RuntimeSeen:
+    seen = (one for one in tx.runtimes(builder) if (one.runtime, one.wanted) == (runtime, wanted))
+    return next(seen, RuntimeSeen(runtime, wanted, builder=builder))

@@ -61,7 +61,8 @@ def component_image(deployment: Deployment, component: str) -> str:
 def image_names(deployment: Deployment) -> frozenset[str]:
     """The names of all images that are built for a deployment."""
     others = sources(restored(deployment.config).components)
-    return frozenset([deployment.image_name, *(component_image(deployment, name) for name in others)])
+    own = (deployment.image_name, deployment.opinion_name)
+    return frozenset([*own, *(component_image(deployment, name) for name in others)])
 
 
 def to_build(deployment: Deployment) -> tuple[str, Source] | None:

@@ -55,7 +55,7 @@ class Journal:
                 preview_id=after.preview_id,
                 account_id=after.account_id,
             )
-            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED})
+            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED, State.BLOCKED})
             self.plan_again = True
         elif before.step is Step.READ_FILE and after.step is Step.AWAIT_SLOT:
             # Its place in the queue can be told from now on.

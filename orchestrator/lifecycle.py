@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator import comparison, keeping, pool, preview, rules
+from orchestrator import comparison, foresight, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -371,13 +371,17 @@ class Lifecycle:
     def sweep(self, now: float, *, limit: int = 500) -> list[Due]:
         """Take down what has expired, plan again, and return every row that is due and not looked at.
 
+        What has waited for a version is built when the builder was seen to have it, by whatever build.
+
         Whether an account is leased for nothing is looked at for a part of a large pool at a time.
         """
         with self._store.read() as tx:
-            expired = [] if tx.switches().is_frozen else tx.expired(now)
+            is_frozen = tx.switches().is_frozen
+            expired = [] if is_frozen else tx.expired(now)
+            unblocked = [] if is_frozen else foresight.unblocked(tx, now)
             is_waiting = tx.is_anybody_waiting()
             idle, self._looked_up_to = tx.leased_for_nothing(after=self._looked_up_to)
-        if expired or is_waiting or idle:
+        if expired or is_waiting or idle or unblocked:
             try:
                 self._tidy_up(idle, now)
             except Conflict:
@@ -400,8 +404,11 @@ class Lifecycle:
     def _tidy_up(self, idle: Sequence[int], now: float) -> None:
         with self._store.write_alone() as tx:
             change = Change(tx, self._policy, now, who=OURSELVES)
-            for present in [] if tx.switches().is_frozen else tx.expired(now):
+            is_frozen = tx.switches().is_frozen
+            for present in [] if is_frozen else tx.expired(now):
                 change.expire(present, "its time was over")
+            for blocked in [] if is_frozen else foresight.unblocked(tx, now):
+                change.unblock(blocked)
             for account_id in idle:
                 change.release_if_unused(account_id)
             change.plan_again = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -66,6 +67,31 @@ class Retry:
     build_id: str
     #: Why it failed, in a sentence; foreign text in parts.
     why: str
+
+
+class Says(StrEnum):
+    """What came of a second opinion."""
+
+    #: It builds with the latest builder.
+    BUILDS = "builds"
+    #: The latest builder does not have the version, either.
+    LACKS = "lacks"
+    #: The latest builder has it, or may have it; the build fails there for another reason.
+    FAILS = "fails"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the latest builder makes of a commit that asks for a version which the current one lacks."""
+
+    #: Of that build; None: it is not known to have been started.
+    build_id: str | None = None
+    #: None: it was not asked to the end.
+    says: Says | None = None
+    #: The newest version of the language that any builder was seen to have; empty: none is known.
+    newest: str = ""
+    #: Why it fails there, where that is another reason; foreign text in parts.
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,6 +214,42 @@ class StageFailed:
 
 
 @dataclass(frozen=True)
+class OpinionStarted:
+    """builds-api has the build with the latest builder, started now or found by its image name."""
+
+    build_id: str
+
+
+@dataclass(frozen=True)
+class OpinionGoesOn:
+    """The build with the latest builder has not ended."""
+
+
+@dataclass(frozen=True)
+class OpinionGiven:
+    """The build with the latest builder has ended; its log says with which versions it was made.
+
+    `bytes_used` is what the account's image store holds now, `bytes_limit` what it may; None: not known.
+    """
+
+    says: Says
+    log: KeptLog
+    #: Why it failed; None: it did not.
+    failure: Failure | None = None
+    bytes_used: int | None = None
+    bytes_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class OpinionDropped:
+    """There will be no second opinion; `reason` says why, for the log."""
+
+    reason: str
+    #: A build that was started all the same may still run, or still appear.
+    may_have_happened: bool = False
+
+
+@dataclass(frozen=True)
 class WrongCommit:
     """The merge request moved between its delivery and the build: its head is another commit now.
 
@@ -289,6 +351,10 @@ Outcome = (
     | BuildVanished
     | BuildSucceeded
     | StageFailed
+    | OpinionStarted
+    | OpinionGoesOn
+    | OpinionGiven
+    | OpinionDropped
     | WrongCommit
     | JobStarted
     | JobNotReady

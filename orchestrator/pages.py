@@ -17,7 +17,7 @@ from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
 from orchestrator.records import Lease, Preview, Project
-from orchestrator.runtimes import RuntimeSeen, version_order
+from orchestrator.runtimes import DEFAULT, RuntimeSeen, version_order
 from orchestrator.stages import Record, record
 from orchestrator.store import Store, Tx
 from orchestrator.views import Overview, Views
@@ -284,10 +284,10 @@ class Pages:
             if one.id == newest[one.preview_id].id and present.is_open and present.project_id in paths
         )
 
-    def runtimes(self) -> list[RuntimeSeen]:
-        """What builds have shown of versions of languages: by language, the newest version first."""
+    def runtimes(self, builder: str = DEFAULT) -> list[RuntimeSeen]:
+        """What builds have shown of versions of languages in a builder: by language, the newest first."""
         with self._store.read() as tx:
-            found = tx.runtimes()
+            found = tx.runtimes(builder)
         newest_first = sorted(found, key=lambda seen: version_order(seen.wanted), reverse=True)
         return sorted(newest_first, key=lambda seen: seen.runtime)
 

@@ -11,6 +11,7 @@ from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State
 from orchestrator.project_secrets import secret_names
+from orchestrator.records import Project
 from orchestrator.repoconfig import restored
 from orchestrator.sight import Sight
 from orchestrator.store import Tx
@@ -32,6 +33,15 @@ def plan(journal: Journal, tx: Tx, policy: Policy, now: float) -> None:
     for decision in decisions:
         plan.carry_out(decision)
     plan.note_quiet(waiting.deployment_id for waiting in snapshot.waiting)
+
+
+def has_time_to_spare(tx: Tx, policy: Policy, current: Deployment, project: Project, now: float) -> bool:
+    """Whether something that nobody waits for may be built where `current` was, whose build is over."""
+    if current.account_id is None or project.id in tx.switches().paused_projects:
+        return False
+    snapshot = sight.for_plan(tx, policy.limits, now).snapshot(now)
+    size = project.image_bytes or scheduler.UNKNOWN_BYTES
+    return scheduler.has_time_to_spare(snapshot, policy.limits, current.account_id, size)
 
 
 class _Plan:
@@ -63,6 +73,9 @@ class _Plan:
                 waiting = self._deployments[deployment_id]
                 failure = history.does_not_fit(needs_bytes, largest)
                 self._journal.put_deployment(waiting, preview.refuse(waiting, failure, self._now))
+            case scheduler.DropOpinion(deployment_id):
+                asking = self._deployments[deployment_id]
+                self._journal.put_deployment(asking, preview.without_opinion(asking, self._now), is_news=True)
 
     def note_quiet(self, ready: Iterable[int]) -> None:
         """Those that waited for quiet wait for their turn from now on, which their reports say."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Failure, Opinion, Pin, Refusal, Retry
 
 
 class State(StrEnum):
@@ -19,6 +19,8 @@ class State(StrEnum):
 
     #: Waits for an account and a build slot, or for an approval.
     QUEUED = "queued"
+    #: Waits, and holds nothing meanwhile, for a version that Toolforge's builder does not have yet.
+    BLOCKED = "blocked"
     #: Toolforge's build service works on it.
     BUILDING = "building"
     #: The image is there; its job is being started.
@@ -48,6 +50,8 @@ class Step(StrEnum):
     READ_FILE = "read file"
     #: Nothing to do until the scheduler gives it an account and a build slot.
     AWAIT_SLOT = "await slot"
+    #: Nothing to do until the builder was seen to have the version, or somebody asks for the build.
+    AWAIT_VERSION = "await version"
     START_BUILD = "start build"
     WATCH_BUILD = "watch build"
     START_CANDIDATE = "start candidate"
@@ -59,6 +63,9 @@ class Step(StrEnum):
     CHECK = "check"
     #: Put the image of the good deployment before this one back behind the address.
     ROLL_BACK = "roll back"
+    #: Have the latest builder build what failed, since the current one lacks a version; see ``opinion.py``.
+    START_OPINION = "start opinion"
+    WATCH_OPINION = "watch opinion"
     #: Remove what was started on the way and is not needed: a build, a candidate job.
     TIDY = "tidy"
     NONE = "none"
@@ -74,6 +81,13 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
         State.QUEUED,
         State.FAILED,
     ): "its own file is wrong, its image would fit into no store, or the builder refuses its version",
+    (State.QUEUED, State.BLOCKED): "the builder is known to lack its version, for which its project waits",
+    (State.BLOCKED, State.SUPERSEDED): "a newer commit was pushed, or the same one is built after all",
+    (
+        State.BLOCKED,
+        State.CANCELLED,
+    ): "the merge request was closed, or somebody said stop, while it waited for the builder",
+    (State.BUILDING, State.BLOCKED): "the builder lacks its version, for which its project waits",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
@@ -104,6 +118,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
 #: Which steps a deployment can be at in each state; anything else is a bug.
 STEPS: Mapping[State, frozenset[Step]] = {
     State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.READ_FILE, Step.AWAIT_SLOT}),
+    State.BLOCKED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.TIDY, Step.AWAIT_VERSION}),
     State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD, Step.AWAIT_PLACE}),
     State.STARTING: frozenset(
         {
@@ -117,14 +132,18 @@ STEPS: Mapping[State, frozenset[Step]] = {
     State.CHECKING: frozenset({Step.CHECK, Step.ROLL_BACK}),
     State.LIVE: frozenset({Step.NONE, Step.TIDY}),
     State.STOPPED: frozenset({Step.NONE, Step.TIDY}),
-    State.FAILED: frozenset({Step.NONE, Step.TIDY}),
+    State.FAILED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.NONE, Step.TIDY}),
     State.SUPERSEDED: frozenset({Step.NONE, Step.TIDY}),
     State.CANCELLED: frozenset({Step.NONE, Step.TIDY}),
     State.REFUSED: frozenset({Step.NONE}),
 }
 
+#: At these a second opinion is awaited.
+OPINION_STEPS = frozenset({Step.START_OPINION, Step.WATCH_OPINION})
 #: States on the way to a verdict.
-PENDING = frozenset({State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING})
+PENDING = frozenset({State.QUEUED, State.BLOCKED, State.BUILDING, State.STARTING, State.CHECKING})
+#: At these it holds nothing, and nobody looks at it: only an event from outside changes it.
+AT_REST = frozenset({Step.AWAIT_APPROVAL, Step.AWAIT_VERSION})
 #: States that nothing follows.
 ENDED = frozenset({State.STOPPED, State.FAILED, State.SUPERSEDED, State.CANCELLED, State.REFUSED})
 #: In these it has jobs, or is about to get them.
@@ -133,6 +152,8 @@ _WITH_JOBS = frozenset({State.STARTING, State.CHECKING, State.LIVE})
 REBUILD = "rebuild"
 #: The trigger of any other that a person asked for.
 COMMAND = "command"
+#: The trigger of one that has waited for its builder.
+UNBLOCKED = "version there"
 #: Triggers of deployments that somebody asked for by a command.
 ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
@@ -190,6 +211,8 @@ class Deployment:
     failure: Failure | None = None
     #: The build before this one, which Toolforge failed; None: there was none.
     retry: Retry | None = None
+    #: What the latest builder makes of it; None: it was not asked.
+    opinion: Opinion | None = None
     checks: tuple[CheckResult, ...] = ()
     #: What its repository file asks for (see ``repoconfig.restored``); None: it has not been read.
     config: Mapping[str, Any] | None = None
@@ -208,6 +231,11 @@ class Deployment:
         return f"mr{self.iid}-d{self.id}"
 
     @property
+    def opinion_name(self) -> str:
+        """The name of the image that the latest builder makes; no component can be called so."""
+        return f"{self.image_name}--latest"
+
+    @property
     def candidate_name(self) -> str:
         """The name of the unpublished job that tries the image out beside the running one."""
         return f"candidate-d{self.id}"
@@ -220,15 +248,15 @@ class Deployment:
     @property
     def can_be_hastened(self) -> bool:
         """True while it waits for an approval, or for more than its turn, or may not get all it could."""
-        if self.step in {Step.AWAIT_APPROVAL, Step.READ_FILE}:
+        if self.state is State.BLOCKED or self.step in {Step.AWAIT_APPROVAL, Step.READ_FILE}:
             return True
         holds_back = self.ready_at is not None or self.check_only or self.is_bot
         return self.step is Step.AWAIT_SLOT and holds_back
 
     @property
     def is_on_its_way(self) -> bool:
-        """True while a verdict is still to come without anybody having to do something for it."""
-        return self.is_pending and self.step is not Step.AWAIT_APPROVAL
+        """True while a verdict is still to come without anything having to happen elsewhere."""
+        return self.is_pending and self.state is not State.BLOCKED and self.step is not Step.AWAIT_APPROVAL
 
     @property
     def is_at_the_address(self) -> bool:
@@ -252,7 +280,8 @@ class Deployment:
         entered = self.entered or {}
         was_building = State.BUILDING in entered and State.STARTING not in entered
         is_building = self.state is State.BUILDING and self.step is not Step.AWAIT_PLACE
-        return is_building or (self.step is Step.TIDY and was_building)
+        is_built_again = self.step in OPINION_STEPS
+        return is_building or is_built_again or (self.step is Step.TIDY and was_building)
 
     @property
     def may_be_superseded(self) -> bool:
@@ -322,6 +351,11 @@ def refuse(deployment: Deployment, failure: Failure, now: float) -> Deployment:
     return moved(replace(deployment, failure=failure), State.FAILED, Step.NONE, now, due_at=None)
 
 
+def block(deployment: Deployment, failure: Failure, now: float) -> Deployment:
+    """It is not built before the builder has its version, without which it would end as `failure`."""
+    return moved(replace(deployment, failure=failure), State.BLOCKED, Step.AWAIT_VERSION, now, due_at=None)
+
+
 def decline(deployment: Deployment, refusal: Refusal, now: float) -> Deployment:
     """The rules of its project leave it out."""
     return moved(replace(deployment, refusal=refusal), State.REFUSED, Step.NONE, now, due_at=None)
@@ -338,6 +372,13 @@ def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Depl
     return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)
 
 
+def without_opinion(deployment: Deployment, now: float) -> Deployment:
+    """A second opinion is not awaited any longer; what was started for it is removed by a last step."""
+    if deployment.step not in OPINION_STEPS:
+        return deployment
+    return at_step(replace(deployment, opinion=None, attempts=0), Step.TIDY, now, due_at=now)
+
+
 def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Deployment:
     """A build may have been asked for without an answer: for `seconds` it may still appear."""
     return replace(deployment, unsure_until=now + seconds)
@@ -345,14 +386,17 @@ def unsure(deployment: Deployment, now: float, *, seconds: float = 30.0) -> Depl
 
 def end(deployment: Deployment, state: State, now: float) -> Deployment:
     """Superseded, cancelled or stopped, from wherever it is; what it started is removed by a last step."""
-    leftovers = deployment.step is Step.TIDY or deployment.state not in {State.QUEUED, State.LIVE}
+    has_begun = deployment.state not in {State.QUEUED, State.LIVE} and deployment.step not in AT_REST
+    leftovers = deployment.step is Step.TIDY or has_begun
     return moved(
         deployment, state, Step.TIDY if leftovers else Step.NONE, now, due_at=now if leftovers else None
     )
 
 
 def stop(deployment: Deployment, now: float) -> Deployment:
-    """Stopped if it was live, cancelled if it was on the way, itself if it had ended."""
+    """Stopped if it was live, cancelled if it was on the way; one that had ended stays as it ended."""
     if deployment.state is State.LIVE:
         return end(deployment, State.STOPPED, now)
-    return end(deployment, State.CANCELLED, now) if deployment.is_pending else deployment
+    if deployment.is_pending:
+        return end(deployment, State.CANCELLED, now)
+    return without_opinion(deployment, now)

@@ -10,12 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatch
 
+from orchestrator import opinion
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
 from orchestrator.jobs import to_build
-from orchestrator.outcome import Failure, Retry, toolforge_failed
-from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
+from orchestrator.outcome import Failure, Opinion, Retry, Says, toolforge_failed
+from orchestrator.preview import (
+    AT_THE_ADDRESS,
+    OPINION_STEPS,
+    Deployment,
+    State,
+    Step,
+    at_step,
+    end,
+    moved,
+    unsure,
+    without_opinion,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,10 @@ class Scene:
     address_busy: bool = False
     #: Operators have frozen the builds, as for a maintenance: what Toolforge cannot do has to wait.
     frozen: bool = False
+    #: A build slot is free, nobody waits for one, and a build that has failed may be tried in another way.
+    has_time_to_spare: bool = False
+    #: What is lacking to the build that has failed, where its project waits for that.
+    awaited: Failure | None = None
 
 
 def _later(deployment: Deployment, scene: Scene) -> Deployment:
@@ -94,7 +110,7 @@ _RETRY_SECONDS = 15.0
 #: More failures in a row than this are an outage.
 _OUTAGE_ATTEMPTS = 4
 #: Steps that a worker takes; any of them can find Toolforge away or the account unusable.
-_TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_SLOT, Step.NONE}
+_TAKEN = frozenset(Step) - {Step.AWAIT_APPROVAL, Step.AWAIT_VERSION, Step.AWAIT_SLOT, Step.NONE}
 #: Which steps bring which outcome back.
 _BRINGS: Mapping[type, frozenset[Step]] = {
     out.FileRead: frozenset({Step.READ_FILE}),
@@ -102,11 +118,15 @@ _BRINGS: Mapping[type, frozenset[Step]] = {
     out.BuildStarted: frozenset({Step.START_BUILD}),
     out.BuildReused: frozenset({Step.START_BUILD}),
     out.WrongCommit: frozenset({Step.START_BUILD}),
-    out.BuildAwaited: frozenset({Step.START_BUILD}),
+    out.BuildAwaited: frozenset({Step.START_BUILD, Step.START_OPINION}),
     out.BuildGoesOn: frozenset({Step.WATCH_BUILD}),
     out.BuildVanished: frozenset({Step.WATCH_BUILD}),
     out.BuildSucceeded: frozenset({Step.WATCH_BUILD}),
-    out.StageFailed: _TAKEN - {Step.CHECK, Step.ROLL_BACK, Step.TIDY},
+    out.StageFailed: _TAKEN - {Step.CHECK, Step.ROLL_BACK, Step.TIDY, *OPINION_STEPS},
+    out.OpinionStarted: frozenset({Step.START_OPINION}),
+    out.OpinionGoesOn: frozenset({Step.WATCH_OPINION}),
+    out.OpinionGiven: frozenset({Step.WATCH_OPINION}),
+    out.OpinionDropped: OPINION_STEPS,
     out.JobStarted: frozenset({Step.START_CANDIDATE, Step.PUBLISH}),
     out.JobNotReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
     out.JobReady: frozenset({Step.WATCH_CANDIDATE, Step.WATCH_JOB}),
@@ -208,7 +228,13 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
 def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deployment:
     failure = outcome.failure
     if deployment.step is not Step.WATCH_BUILD or failure.stage != "toolforge" or deployment.build_id is None:
-        return _fail(deployment, failure, scene)
+        deployment = replace(deployment, pins=outcome.refused or deployment.pins)
+        if scene.awaited is not None:
+            blocked = replace(deployment, failure=scene.awaited)
+            failed = moved(blocked, State.BLOCKED, Step.TIDY, scene.now, due_at=scene.now)
+        else:
+            failed = _fail(deployment, failure, scene)
+        return _asked_elsewhere(failed, failure, scene) if deployment.step is Step.WATCH_BUILD else failed
     if deployment.retry is not None:
         return _fail(deployment, replace(failure, remedy=f"{failure.remedy} It was tried twice."), scene)
     again = replace(deployment, build_id=None, retry=Retry(deployment.build_id, failure.summary), attempts=0)
@@ -218,6 +244,45 @@ def _(outcome: out.StageFailed, deployment: Deployment, scene: Scene) -> Deploym
 @_apply.register
 def _(outcome: out.WrongCommit, deployment: Deployment, scene: Scene) -> Deployment:
     return end(replace(deployment, build_id=outcome.build_id), State.SUPERSEDED, scene.now)
+
+
+def _asked_elsewhere(failed: Deployment, failure: Failure, scene: Scene) -> Deployment:
+    """What has failed, with a second opinion to be had of it where that is of use and costs nobody anything.
+
+    Images cannot be deleted one by one: beside one that is up, the one that is made for the opinion would
+    stay, and could leave no room for the next commit.
+    """
+    is_alone = scene.serving is None and not scene.address_busy
+    if not (scene.has_time_to_spare and is_alone and opinion.is_wanted(failed, failure)):
+        return failed
+    return at_step(replace(failed, opinion=Opinion()), Step.START_OPINION, scene.now, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.OpinionStarted, deployment: Deployment, scene: Scene) -> Deployment:
+    asked = replace(deployment, opinion=Opinion(outcome.build_id), unsure_until=None, attempts=0)
+    return at_step(asked, Step.WATCH_OPINION, scene.now, due_at=scene.now + scene.patience.poll_min_seconds)
+
+
+@_apply.register
+def _(outcome: out.OpinionGoesOn, deployment: Deployment, scene: Scene) -> Deployment:
+    if _is_over(deployment, scene, scene.patience.build_seconds):
+        return without_opinion(deployment, scene.now)
+    return _later(deployment, scene)
+
+
+@_apply.register
+def _(outcome: out.OpinionGiven, deployment: Deployment, scene: Scene) -> Deployment:
+    why = outcome.failure.summary if outcome.failure and outcome.says is Says.FAILS else ""
+    given = replace(deployment.opinion or Opinion(), says=outcome.says, why=why)
+    return at_step(replace(deployment, opinion=given, attempts=0), Step.TIDY, scene.now, due_at=scene.now)
+
+
+@_apply.register
+def _(outcome: out.OpinionDropped, deployment: Deployment, scene: Scene) -> Deployment:
+    if outcome.may_have_happened:
+        deployment = unsure(deployment, scene.now)
+    return without_opinion(deployment, scene.now)
 
 
 @_apply.register
@@ -285,7 +350,7 @@ def _(outcome: out.RolledBack, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.Tidied, deployment: Deployment, scene: Scene) -> Deployment:
-    return at_step(replace(deployment, attempts=0), Step.NONE, scene.now, due_at=None)
+    return _at_rest(replace(deployment, attempts=0), scene)
 
 
 @_apply.register
@@ -295,10 +360,14 @@ def _(outcome: out.TidyGoesOn, deployment: Deployment, scene: Scene) -> Deployme
 
 @_apply.register
 def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
+    if deployment.step in OPINION_STEPS:
+        # It is a courtesy: nothing is waited for, or tried twice, to have it.
+        dropped = out.OpinionDropped(outcome.reason, may_have_happened=outcome.may_have_happened)
+        return _apply(dropped, deployment, scene)
     if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
         deployment = unsure(deployment, scene.now)
     is_given_up = not scene.frozen and _is_over(deployment, scene, scene.patience.outage_seconds)
-    if deployment.is_pending and is_given_up:
+    if deployment.is_pending and deployment.state is not State.BLOCKED and is_given_up:
         failure = _was_away(deployment, scene.patience, outcome.reason)
         if deployment.step is Step.ROLL_BACK:
             # The image that was good cannot be had any more; the caller ends the deployment it belongs to.
@@ -310,8 +379,8 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Deployment:
-    if not deployment.is_pending:
-        return at_step(deployment, Step.NONE, scene.now, due_at=None)
+    if not deployment.is_pending or deployment.state is State.BLOCKED:
+        return _at_rest(deployment, scene)
     fresh = replace(
         deployment,
         account_id=None,
@@ -327,6 +396,12 @@ def _(outcome: out.AccountUnusable, deployment: Deployment, scene: Scene) -> Dep
         checks=(),
     )
     return moved(fresh, State.QUEUED, Step.AWAIT_SLOT, scene.now, due_at=None)
+
+
+def _at_rest(deployment: Deployment, scene: Scene) -> Deployment:
+    """Nothing of it is left, or can be reached."""
+    step = Step.AWAIT_VERSION if deployment.state is State.BLOCKED else Step.NONE
+    return at_step(deployment, step, scene.now, due_at=None)
 
 
 def _is_over(deployment: Deployment, scene: Scene, seconds: float) -> bool:

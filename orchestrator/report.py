@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from orchestrator import opinion
 from orchestrator.diagnosis.engine import Confidence
 from orchestrator.markdown import code, fence, one_line
 from orchestrator.outcome import Evidence, Failure
@@ -62,6 +63,8 @@ class Status:
     state: str
     description: str
     target_url: str
+    #: The description is the news: where GitLab would refuse to take it, what it has is ended first.
+    renews: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ _VERDICTS: Mapping[State, str] = {
 
 _STATUS: Mapping[State, str] = {
     State.QUEUED: "pending",
+    State.BLOCKED: "pending",
     State.BUILDING: "running",
     State.STARTING: "running",
     State.CHECKING: "running",
@@ -146,10 +150,12 @@ def must_send(told: Status | None, status: Status) -> bool:
     """Whether a commit status is news after what was `told`: never the same again, never from running back.
 
     After an end the same word may be said once more with another link: the address of a preview that was
-    taken down will soon be somebody else's.
+    taken down will soon be somebody else's. What renews a status is news while its description is.
     """
     if told is None:
         return True
+    if status.renews:
+        return (told.state, told.description) != (status.state, status.description)
     if told.state == status.state:
         return status.state in _FINAL and told.target_url != status.target_url
     return not (told.state == "running" and status.state == "pending")
@@ -173,6 +179,7 @@ def _status(subject: Subject, deployment: Deployment) -> Status:
         state=state,
         description=_description(subject, deployment)[:_DESCRIPTION_LENGTH],
         target_url=(subject.address if is_live and subject.address else subject.page_url)[:_URL_LENGTH],
+        renews=deployment.state is State.BLOCKED,
     )
 
 
@@ -186,6 +193,8 @@ def _description(subject: Subject, deployment: Deployment) -> str:
             return "Waits: the pool has no usable Toolforge dev account"
         case State.QUEUED:
             return "Waits for a Toolforge dev account" + _place_in_queue(subject)
+        case State.BLOCKED:
+            return f"Waiting for Toolforge: {opinion.lacks(deployment.failure)}"
         case State.BUILDING | State.STARTING | State.CHECKING:
             return "Being built and tried out on Toolforge"
         case State.LIVE:
@@ -223,6 +232,7 @@ def _about(moment: float) -> str:
 
 _HEADLINES: Mapping[State, str] = {
     State.QUEUED: "\u23f3 Preview is queued",
+    State.BLOCKED: "\u23f8\ufe0f Preview waits for Toolforge",
     State.BUILDING: "\U0001f528 Preview is being built",
     State.STARTING: "\U0001f680 Preview is starting",
     State.CHECKING: "\U0001f50d Preview is being checked",
@@ -326,6 +336,11 @@ def _what_now(subject: Subject, newest: Deployment) -> str:
             )
         case State.QUEUED:
             return f"waits for a dev tool account{_place_in_queue(subject)}."
+        case State.BLOCKED:
+            return (
+                f"{opinion.lacks(newest.failure, code)}. That is no fault of the commit: it is built by "
+                "itself once the builder has it, and takes nothing until then. `/preview` builds it now."
+            )
         case State.BUILDING if newest.retry:
             return (
                 "Toolforge's build service is building it once more, since the first build failed through no "
@@ -373,6 +388,8 @@ def _failure(subject: Subject, newest: Deployment) -> list[str]:
     assert failure is not None
     what = "What probably happened" if failure.confidence == Confidence.LIKELY else "What happened"
     parts = [f"**{what}:** {code(failure.summary)}", f"**What to do:** {failure.remedy}"]
+    if told := opinion.told(newest):
+        parts.append(f"**Second opinion:** {told}")
     shown = [_line(subject, newest, failure, line) for line in failure.evidence if line.text.strip()]
     if shown:
         parts.append("**Where it shows:**\n\n" + "\n".join(shown))

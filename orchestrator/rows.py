@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Evidence, Failure, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Evidence, Failure, Opinion, Pin, Refusal, Retry, Says
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -63,6 +63,7 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values["pins"] = tuple(Pin(**pin) for pin in values["pins"] or ())
     values["warning"] = _failure(values["warning"]) if values["warning"] else None
     values["retry"] = Retry(**values["retry"]) if values["retry"] else None
+    values["opinion"] = _opinion(values["opinion"]) if values["opinion"] else None
     values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None
     values["checks"] = tuple(CheckResult(**check) for check in values["checks"])
     return Deployment(**values)
@@ -71,6 +72,11 @@ def deployment_from(row: Row[Any]) -> Deployment:
 def _failure(kept: Mapping[str, Any]) -> Failure:
     lines = tuple(Evidence(**line) for line in kept.get("evidence", ()))
     return Failure(**{**kept, "evidence": lines})
+
+
+def _opinion(kept: Mapping[str, Any]) -> Opinion:
+    says = kept.get("says")
+    return Opinion(**{**kept, "says": None if says is None else Says(says)})
 
 
 def delivery_from(row: Row[Any]) -> Delivery:

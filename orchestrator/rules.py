@@ -43,6 +43,8 @@ class RefusedVersions(StrEnum):
     BUILD = "build"
     #: Failed at once.
     FAIL = "fail"
+    #: Not failed at all: it waits, and is built once the builder was seen to have the version.
+    WAIT = "wait"
 
 
 #: The lists of the rules, with what an entry of each is.

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from orchestrator.diagnosis import CAUSES
 from orchestrator.outcome import Failure, Pin
 
-#: The only builder that is used: Toolforge's default.
-BUILDER = "default"
+#: Toolforge's builders: the one that is used where nothing is said, and its successor.
+DEFAULT, LATEST = "default", "latest"
+BUILDERS = (DEFAULT, LATEST)
 #: What is known is kept for so long after the refusal.
 KEPT_SECONDS = 90 * 86400.0
 #: A file with a pin is read so far.
@@ -24,6 +25,8 @@ MOST_BYTES = 100_000
 _FORGOTTEN_SECONDS = 14 * 86400.0
 #: What can be a version, or a range of them; anything else is no pin.
 _VERSION = re.compile(r"[\w.^~<>=*|, -]{1,60}", re.ASCII)
+#: A version, or the beginning of one: what begins so is one of it.
+_PLAIN = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class RuntimeSeen:
     cause: str = ""
     #: When one was built with it last.
     seen_at: float | None = None
+    #: Of :data:`BUILDERS`.
+    builder: str = DEFAULT
 
     def is_refused(self, now: float) -> bool:
         """True while nothing speaks against its being refused again."""
@@ -55,6 +60,11 @@ REFUSALS: Mapping[str, str] = {
     "go-version-missing": "Go",
     "java-version-missing": "Java",
     "dotnet-version-missing": ".NET",
+}
+#: Those of them that a newer builder may mend, with PHP, of which no file is read.
+MISSING: Mapping[str, str] = {
+    **{cause: runtime for cause, runtime in REFUSALS.items() if cause.endswith("-missing")},
+    "php-version-missing": "PHP",
 }
 
 
@@ -147,16 +157,52 @@ def version_order(version: str) -> tuple[tuple[int, ...], str]:
     return tuple(int(number) for number in re.findall(r"\d{1,9}", version)), version
 
 
+def is_plain(version: str) -> bool:
+    """Whether it is a version, and no range or name."""
+    return _PLAIN.fullmatch(version) is not None
+
+
 def was_used(runtime: str, log: str) -> bool:
     """Whether a build that went well was made with `runtime`; of some no log says so."""
     return runtime not in _RESOLVED or runtime in versions(log)
 
 
+def _was_shown(pin: Pin, refused: RuntimeSeen, seen: Iterable[RuntimeSeen]) -> bool:
+    """Whether a build was made since with what a plain version stands for, as 3.14.1 does for 3.14."""
+    since = refused.refused_at or 0.0
+    later = (one for one in seen if one.runtime == pin.runtime and (one.seen_at or 0.0) > since)
+    return any(_is_one_of(one.wanted, pin.wanted) for one in later)
+
+
+def _is_one_of(version: str, line: str) -> bool:
+    """Whether a version is one of those that a plain one stands for."""
+    return is_plain(line) and version.startswith(f"{line}.")
+
+
+def there(seen: Iterable[RuntimeSeen], now: float) -> list[tuple[str, str]]:
+    """Languages and versions, or what was asked for, with which a build was made, and none refused since."""
+    seen = list(seen)
+    refused = [one for one in seen if one.is_refused(now)]
+
+    def is_gone(used: RuntimeSeen) -> bool:
+        return any(
+            one.runtime == used.runtime
+            and _is_one_of(used.wanted, one.wanted)
+            and (one.refused_at or 0.0) > (used.seen_at or 0.0)
+            for one in refused
+        )
+
+    used = [one for one in seen if one.seen_at is not None and not one.is_refused(now)]
+    return [(one.runtime, one.wanted) for one in used if not is_gone(one)]
+
+
 def warning(asked_for: Iterable[Pin], seen: Iterable[RuntimeSeen], now: float) -> Failure | None:
     """How a build of a commit that asks for this will fail; None: nothing speaks for that."""
+    seen = list(seen)
     refused = {(one.runtime, one.wanted): one for one in seen if one.is_refused(now)}
     for pin in asked_for:
-        if (one := refused.get((pin.runtime, pin.wanted))) is not None:
+        one = refused.get((pin.runtime, pin.wanted))
+        if one is not None and not _was_shown(pin, one, seen):
             cause = next(cause for cause in CAUSES if cause.id == one.cause)
             return Failure(
                 stage="build",

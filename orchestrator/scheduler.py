@@ -13,7 +13,7 @@ from math import inf
 
 from orchestrator.line import Line, Manners, Waiting
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import ASKED_FOR, Deployment, State, Step
+from orchestrator.preview import ASKED_FOR, OPINION_STEPS, Deployment, State, Step
 from orchestrator.records import Project
 
 _SUCCESSES_TO_RISE = 3
@@ -128,6 +128,8 @@ class Snapshot:
     largest_store: int | None = None
     #: Operators have frozen the builds: nothing is begun, and nothing gives way.
     frozen: bool = False
+    #: Deployments that have failed, and of which a second opinion is being had; nobody waits for those.
+    asking: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,14 @@ class Refuse:
     largest_store: int
 
 
-Decision = Start | Serve | MakeRoom | CleanFirst | Refuse
+@dataclass(frozen=True)
+class DropOpinion:
+    """End the second opinion of this deployment: somebody waits for what it takes."""
+
+    deployment_id: int
+
+
+Decision = Start | Serve | MakeRoom | CleanFirst | Refuse | DropOpinion
 
 
 def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
@@ -197,7 +206,20 @@ def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     # Who has an account of its own need not wait for those ahead who have none.
     for waiting in planner.left_with_account(line).turns(snapshot.building, limits, now):
         planner.consider(waiting)
-    return [*_serve(snapshot), *planner.decisions, *planner.make_room()]
+    return [*_serve(snapshot), *planner.decisions, *planner.drop_opinions(len(line)), *planner.make_room()]
+
+
+def has_time_to_spare(snapshot: Snapshot, limits: Limits, account_id: int, size: int) -> bool:
+    """Whether a build that nobody waits for may go on, on an account with room for `size` more bytes.
+
+    The build that it follows still counts among those that run.
+    """
+    borne = limits.max_concurrent_builds if snapshot.ceiling is None else snapshot.ceiling.builds
+    is_borne = sum(snapshot.building.values()) <= min(borne, limits.max_concurrent_builds)
+    place = next((one for one in snapshot.places if one.account_id == account_id), None)
+    if snapshot.frozen or snapshot.waiting or not is_borne or place is None:
+        return False
+    return place.has_room(size, limits.shared_fill if place.is_shared else 1.0)
 
 
 def _serve(snapshot: Snapshot) -> list[Decision]:
@@ -277,6 +299,11 @@ class _Planner:
     def make_room(self) -> list[Decision]:
         """The live previews that have been up longest and have had their time, as many as are wanted."""
         return [MakeRoom(show.preview_id) for show in self._ripe[: max(self._wanted(), 0)]]
+
+    def drop_opinions(self, waiting: int) -> list[Decision]:
+        """No opinion is asked for while anybody waits, for whatever."""
+        answered = sum(isinstance(one, Start | Refuse) for one in self.decisions)
+        return [DropOpinion(one) for one in self._snapshot.asking] if answered < waiting else []
 
     def _wanted(self) -> int:
         """How many accounts are wanted by those who were considered, but for those about to be free."""
@@ -401,6 +428,7 @@ def take_snapshot(
         alone=frozenset(p for p in held if p in waited_for and busy[p] == (p in at_rest)),
         largest_store=largest_store(accounts),
         frozen=frozen,
+        asking=[d.id for d, _ in going if d.step in OPINION_STEPS],
     )
 
 

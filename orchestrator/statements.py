@@ -10,7 +10,7 @@ from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, f
 from orchestrator import tables as t
 from orchestrator.merge_request import OPEN_STATES
 from orchestrator.pool import AccountState
-from orchestrator.preview import ENDED, PENDING, State, Step
+from orchestrator.preview import AT_REST, ENDED, PENDING, State, Step
 from orchestrator.records import ON_ACCOUNTS, Kind
 from orchestrator.switches import Stop, Switch
 
@@ -150,6 +150,10 @@ UNSETTLED_ON = _DEPLOYMENTS.where(
     ONE_IS_UNSETTLED,
 ).order_by(t.deployment.c.id)
 LIVE = select(func.count()).where(t.deployment.c.state == State.LIVE)
+#: What waits for its builder, and holds nothing any more.
+BLOCKED = _DEPLOYMENTS.where(
+    t.deployment.c.state == State.BLOCKED, t.deployment.c.step == Step.AWAIT_VERSION
+).order_by(t.deployment.c.id)
 #: For the scheduler; the states are there for their index.
 WAITING = (
     select(t.deployment.c.id)
@@ -182,11 +186,12 @@ LEASED_DEPLOYMENTS = _DEPLOYMENTS.where(
 #: Deployments for which their preview needs its account, and which use a shared one.
 _NEEDS_ACCOUNT = (
     ONE_IS_UNSETTLED
-    & (t.deployment.c.step != Step.AWAIT_APPROVAL)
+    & t.deployment.c.step.not_in(AT_REST)
     & (t.deployment.c.preview_id == t.account.c.preview_id)
 )
 _USES_ACCOUNT = (
     ONE_IS_UNSETTLED
+    & t.deployment.c.step.not_in(AT_REST)
     & (t.deployment.c.account_id == t.account.c.id)
     & (t.deployment.c.fence == t.account.c.fence)
 )
@@ -218,7 +223,7 @@ REUSABLE = (
 #: From ``now`` on the patience for what is under way counts anew.
 COUNT_ANEW = (
     update(t.deployment)
-    .where(t.deployment.c.state.in_(PENDING - {State.QUEUED}))
+    .where(t.deployment.c.state.in_(PENDING - {State.QUEUED, State.BLOCKED}))
     .values(since=bindparam("now"), step_since=bindparam("now"))
 )
 CLEAN_ANEW = (

@@ -18,7 +18,7 @@ from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.lifetime import young_until
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import PENDING, Deployment, State, Step
+from orchestrator.preview import AT_REST, PENDING, Deployment, State, Step
 from orchestrator.rows import account_from, deployment_from
 
 #: So many rows are asked for by their ids in one statement.
@@ -36,10 +36,10 @@ _GOING = select(
     t.preview.c.expires_at,
     t.preview.c.keep_until,
 ).join(t.preview, t.preview.c.id == t.deployment.c.preview_id)
-#: Like :data:`statements.UNSETTLED`, but for what is live and tidied, and for what waits for an approval.
+#: Like :data:`statements.UNSETTLED`, but for what is live and tidied, and for what is at rest.
 _UNFINISHED = _GOING.where(
     or_(t.deployment.c.state.in_(PENDING), t.deployment.c.due_at > 0),
-    t.deployment.c.step != Step.AWAIT_APPROVAL,
+    t.deployment.c.step.not_in(AT_REST),
 )
 _QUEUED = select(func.count()).where(t.deployment.c.state == State.QUEUED)
 _IS_LIVE = t.deployment.c.state == State.LIVE
@@ -124,7 +124,7 @@ _NEXT_ACCOUNTS = (
 #: Those of the previews ``ids`` that need an account.
 _IN_NEED = select(t.deployment.c.preview_id).where(
     t.deployment.c.preview_id.in_(bindparam("ids", expanding=True)),
-    t.deployment.c.step != Step.AWAIT_APPROVAL,
+    t.deployment.c.step.not_in(AT_REST),
     sql.ONE_IS_UNSETTLED,
 )
 
@@ -175,7 +175,7 @@ class Stock:
         return int(self._connection.scalar(_QUEUED) or 0)
 
     def unfinished(self) -> list[Going]:
-        """Deployments on their way and those that are not tidied; not those that wait for an approval."""
+        """Deployments on their way and those that are not tidied; not those that hold nothing."""
         return [_going_from(row) for row in self._connection.execute(_UNFINISHED)]
 
     def live_of(self, preview_ids: Collection[int]) -> list[Going]:

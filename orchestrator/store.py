@@ -50,7 +50,7 @@ from orchestrator.rows import (
     runtime_from,
     switch_from,
 )
-from orchestrator.runtimes import BUILDER, KEPT_SECONDS, RuntimeSeen
+from orchestrator.runtimes import DEFAULT, KEPT_SECONDS, RuntimeSeen
 from orchestrator.scheduler import Ceiling, Limits
 from orchestrator.stock import Stock
 from orchestrator.switches import Switches
@@ -394,6 +394,10 @@ class Tx(Stock):
         lease = {"account_id": account.id, "fence": account.fence}
         return [deployment_from(row) for row in self._connection.execute(sql.UNSETTLED_ON, lease)]
 
+    def blocked(self) -> list[Deployment]:
+        """Deployments that wait for a version of their builder, and hold nothing."""
+        return [deployment_from(row) for row in self._connection.execute(sql.BLOCKED)]
+
     def live_count(self) -> int:
         """How many deployments are live."""
         return int(self._connection.scalar(sql.LIVE) or 0)
@@ -483,6 +487,7 @@ class Tx(Stock):
         values["pins"] = [asdict(pin) for pin in after.pins] or None
         values["warning"] = asdict(after.warning) if after.warning else None
         values["retry"] = asdict(after.retry) if after.retry else None
+        values["opinion"] = asdict(after.opinion) if after.opinion else None
         values["refusal"] = asdict(after.refusal) if after.refusal else None
         values["checks"] = [asdict(check) for check in after.checks]
         values["entered"] = dict(after.entered or {})
@@ -808,9 +813,12 @@ class Tx(Stock):
         """The value of a switch, None when it was never set."""
         return self._connection.scalar(select(t.switch.c.value).where(t.switch.c.name == name))
 
-    def runtimes(self) -> list[RuntimeSeen]:
-        """What is known of versions that the builder has refused once."""
-        return [runtime_from(row) for row in self._connection.execute(select(t.runtime_seen))]
+    def runtimes(self, builder: str | None = DEFAULT) -> list[RuntimeSeen]:
+        """What builds have shown of versions in a builder; None: in each."""
+        rows = select(t.runtime_seen)
+        if builder is not None:
+            rows = rows.where(t.runtime_seen.c.builder == builder)
+        return [runtime_from(row) for row in self._connection.execute(rows)]
 
     def put_runtime(self, seen: RuntimeSeen, now: float) -> None:
         """Write down what became of the builds with a version; what is long ago is forgotten."""
@@ -819,7 +827,7 @@ class Tx(Stock):
         is_old = [or_(column.is_(None), column < long_ago) for column in times]
         self._connection.execute(t.runtime_seen.delete().where(*is_old))
         values = {"cause": seen.cause, "refused_at": seen.refused_at, "seen_at": seen.seen_at}
-        key = {"builder": BUILDER, "runtime": seen.runtime, "wanted": seen.wanted}
+        key = {"builder": seen.builder, "runtime": seen.runtime, "wanted": seen.wanted}
         is_it = [columns[name] == value for name, value in key.items()]
         changed = self._connection.execute(update(t.runtime_seen).where(*is_it).values(values))
         if not changed.rowcount:
@@ -886,6 +894,6 @@ class Tx(Stock):
 
 #: Those that are kept in another form.
 _NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
-_NOT_WRITTEN |= {"pins", "warning", "retry", "refusal"}
+_NOT_WRITTEN |= {"pins", "warning", "retry", "refusal", "opinion"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

@@ -179,6 +179,8 @@ deployment = Table(
     Column("failure", JSON),
     # The build that Toolforge failed, after which it was built once more; null: there was none.
     Column("retry", JSON(none_as_null=True)),
+    # What the latest builder makes of it, where the current one lacks a version; null: it was not asked.
+    Column("opinion", JSON(none_as_null=True)),
     Column("checks", JSON, nullable=False),
     # What its repository file asks for; null: it has not been read.
     Column("config", JSON(none_as_null=True)),

@@ -9,7 +9,7 @@ from orchestrator import sight
 from orchestrator.errors import BadInput
 from orchestrator.forecast import Turn
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import AT_REST, Deployment, State, Step
 from orchestrator.records import Event, Lease, Preview, Project
 from orchestrator.report import Subject
 from orchestrator.scheduler import Limits
@@ -237,7 +237,7 @@ class Views:
     def _shared_account(self, tx: Tx, deployments: Sequence[Deployment]) -> Account | None:
         """The account that the newest deployment shares, while it uses it."""
         newest = deployments[0] if deployments else None
-        if newest is None or newest.account_id is None or newest.is_settled:
+        if newest is None or newest.account_id is None or newest.is_settled or newest.step in AT_REST:
             return None
         return tx.account(newest.account_id) if tx.lease_is_current(newest) else None
 

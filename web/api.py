@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 
-from orchestrator import __version__
+from orchestrator import __version__, renovate
 from orchestrator.errors import BadInput
 from orchestrator.livelog import BEGIN
 from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
 from orchestrator.records import Project
+from orchestrator.runtimes import BUILDERS
 from web import actions, audit, logs, people, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
@@ -151,7 +152,7 @@ def deployment(_: Query, deployment_id: int) -> shapes.DeploymentOut:
 
 
 @operation(
-    "/deployments/<int:deployment_id>/logs/<any(build, job):kind>",
+    "/deployments/<int:deployment_id>/logs/<any(build, job, latest):kind>",
     returns=shapes.LineOut,
     query=shapes.LogQuery,
     media_type="application/x-ndjson",
@@ -209,7 +210,15 @@ def events(query: shapes.EventsQuery) -> Listed[shapes.EventOut]:
 def builders(_: Query) -> Listed[shapes.RuntimeOut]:
     """Which versions of languages the builders have or refuse, as far as builds have shown it."""
     now = time.time()
-    return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in _pages().runtimes()])
+    found = [seen for builder in BUILDERS for seen in _pages().runtimes(builder)]
+    return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in found])
+
+
+@operation("/builders/renovate-preset.json", returns=shapes.RenovatePresetOut)
+def renovate_preset(_: Query) -> shapes.RenovatePresetOut:
+    """A preset for Renovate: it proposes no version that the builder is not known to have."""
+    found = renovate.rules(_pages().runtimes(), time.time())
+    return shapes.RenovatePresetOut(packageRules=[shapes.RenovateRuleOut.of(rule) for rule in found])
 
 
 @operation("/incidents", returns=Listed[shapes.IncidentOut])

@@ -30,6 +30,7 @@ _COLOURS: Mapping[str, str] = {
     State.FAILED: "#b32424",
     State.REFUSED: "#886425",
     State.QUEUED: "#4b5a80",
+    State.BLOCKED: "#886425",
     State.BUILDING: "#3056a9",
     State.STARTING: "#3056a9",
     State.CHECKING: "#3056a9",

@@ -19,7 +19,7 @@ from web.parts import call_follower, parts_of
 
 blueprint = Blueprint("logs", __name__)
 
-_KINDS = "<any(build, job):kind>"
+_KINDS = "<any(build, job, latest):kind>"
 _AT = f"/<path:project>/-/<int:iid>/<int:deployment_id>/{_KINDS}"
 #: Lines on one page, and matches of one search.
 PAGE_LINES = 2000
@@ -83,7 +83,7 @@ def follow(project: str, iid: int, deployment_id: int, kind: str) -> Response:
 
 def can_be_followed(deployment: Deployment, kind: str) -> bool:
     """True while its build runs, or while its tool is live."""
-    return deployment.state is _FOLLOWED[kind]
+    return deployment.state is _FOLLOWED.get(kind)
 
 
 def batches_of(app: Flask, deployment_id: int, kind: str, after: str) -> Iterator[list[Batch]]:

@@ -8,9 +8,11 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
+from orchestrator.opinion import lacks, told
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.preview import State
 from orchestrator.records import Project
-from orchestrator.runtimes import BUILDER
+from orchestrator.runtimes import BUILDERS
 from orchestrator.stages import stages
 from web import actions, people
 from web.parts import parts_of
@@ -95,6 +97,8 @@ def preview(project: str, iid: int) -> str:
         acts=offer is not None,
         public=_is_public(),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
+        awaited={one.id: lacks(one.failure) for one in view.deployments if one.state is State.BLOCKED},
+        opinions={deployment.id: told(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
     )
@@ -103,9 +107,8 @@ def preview(project: str, iid: int) -> str:
 @blueprint.get("/builders")
 def builders() -> str:
     """What the builders have, as far as builds have shown it."""
-    return render_template(
-        "builders.html", builders={BUILDER: _pages().runtimes()}, now=_now(), live=url_for("live.live")
-    )
+    found = {builder: _pages().runtimes(builder) for builder in BUILDERS}
+    return render_template("builders.html", builders=found, now=_now(), live=url_for("live.live"))
 
 
 @blueprint.get("/accounts/<name>")

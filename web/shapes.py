@@ -11,15 +11,18 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from orchestrator import opinion
 from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
+from orchestrator.outcome import Says
 from orchestrator.pages import Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
-from orchestrator.preview import State
+from orchestrator.preview import Deployment, State
 from orchestrator.project_secrets import Secret
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
-from orchestrator.runtimes import BUILDER, RuntimeSeen
+from orchestrator.renovate import Rule
+from orchestrator.runtimes import RuntimeSeen
 from orchestrator.secret_rules import MOST_BYTES
 from orchestrator.stages import stages
 from orchestrator.views import Waiter
@@ -142,10 +145,25 @@ class FailureOut(BaseModel):
     facts: dict[str, Words] = Field(description="What the lines name, such as a version.")
 
 
+class OpinionOut(BaseModel):
+    """What the latest builder makes of a commit that asks for a version which the current one lacks."""
+
+    says: Says = Field(description="`fails`: for another reason.")
+    newest: str = Field(description="The newest version of the language that is known; empty: none is.")
+    told: str = Field(description="The same for people, as Markdown.")
+
+    @classmethod
+    def of(cls, one: Deployment) -> OpinionOut | None:
+        """The shape of it; None while it is not there."""
+        if one.opinion is None or one.opinion.says is None:
+            return None
+        return cls(says=one.opinion.says, newest=one.opinion.newest, told=opinion.told(one))
+
+
 class RuntimeOut(BaseModel):
     """What builds have shown of a version of a language."""
 
-    builder: str
+    builder: str = Field(description="`default`, or `latest`, its successor.")
     runtime: str = Field(description="`Python`, `Node.js` and so on.")
     wanted: Words = Field(description="A version, or what a repository asked for in its own words.")
     seen_at: datetime | None = Field(description="When one was built with it last.")
@@ -157,7 +175,7 @@ class RuntimeOut(BaseModel):
     def of(cls, seen: RuntimeSeen, now: float) -> RuntimeOut:
         """The shape of what is known."""
         return cls(
-            builder=BUILDER,
+            builder=seen.builder,
             runtime=seen.runtime,
             wanted=seen.wanted,
             seen_at=_time(seen.seen_at),
@@ -165,6 +183,32 @@ class RuntimeOut(BaseModel):
             is_refused=seen.is_refused(now),
             cause=seen.cause,
         )
+
+
+class RenovateRuleOut(BaseModel):
+    """Up to which version Renovate may propose a language."""
+
+    description: str
+    matchManagers: list[str]
+    matchDepNames: list[str]
+    allowedVersions: str = Field(description="A range that holds back what is not known to be there.")
+
+    @classmethod
+    def of(cls, rule: Rule) -> RenovateRuleOut:
+        """The shape of a rule."""
+        return cls(
+            description=f"{rule.runtime}: what Toolforge's builder was seen to have",
+            matchManagers=[rule.manager],
+            matchDepNames=[rule.dependency],
+            allowedVersions=rule.allowed,
+        )
+
+
+class RenovatePresetOut(BaseModel):
+    """A preset for Renovate, to be named in `extends` of a repository's `renovate.json`."""
+
+    description: str = "Versions of languages that Toolforge's builder has, as far as builds have shown it."
+    packageRules: list[RenovateRuleOut]
 
 
 class StageOut(BaseModel):
@@ -195,6 +239,7 @@ class DeploymentOut(BaseModel):
     stages: list[StageOut]
     failure: FailureOut | None
     warning: FailureOut | None = Field(description="How its build is known to fail, told before it.")
+    opinion: OpinionOut | None = Field(description="What the latest builder makes of what failed.")
     checks: list[CheckOut]
 
     @classmethod
@@ -223,6 +268,7 @@ class DeploymentOut(BaseModel):
             stages=took,
             failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
             warning=FailureOut.model_validate(warning, from_attributes=True) if warning else None,
+            opinion=OpinionOut.of(one),
             checks=[CheckOut.model_validate(check, from_attributes=True) for check in checks],
         )
 

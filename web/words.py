@@ -26,6 +26,7 @@ _TONES: Mapping[str, str] = {
     "failed": "error",
     "quarantined": "error",
     "refused": "warning",
+    "blocked": "warning",
     "drained": "warning",
 }
 

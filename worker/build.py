@@ -19,7 +19,7 @@ from worker import envvars
 from worker.step import Site, kept
 
 #: A worker that was cut off may have asked for a build just before.
-_TAKEOVER_SECONDS = 5.0
+TAKEOVER_SECONDS = 5.0
 _RESOLVE_TRIES = 2
 #: The verdict is known: a log that drips must not hold it up for longer.
 _LOG_SECONDS = 30.0
@@ -42,8 +42,8 @@ def start(site: Site) -> Outcome:
     )
     if adopted is not None:
         return out.BuildStarted(adopted.id, merged_sha=_merged(site, adopted.resolved_ref))
-    if _may_still_appear(site):
-        return out.BuildAwaited(_TAKEOVER_SECONDS)
+    if may_still_appear(site):
+        return out.BuildAwaited(TAKEOVER_SECONDS)
     merge = site.merged_now() if site.project.rules.merged_result else None
     if merge is not None and not site.is_merge(merge):
         head = site.head_now()
@@ -70,7 +70,7 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
     try:
         build_id, resolved = site.account.start_build(
             source_url=site.project.git_url,
-            ref=f"refs/merge-requests/{site.preview.iid}/{'merge' if merge else 'head'}",
+            ref=ref_of(site, is_merge=merge is not None),
             image_name=site.deployment.image_name,
             envvars=site.config.build.envvars,
             latest=own_source(site.config.components).latest,
@@ -83,6 +83,11 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
     return out.BuildStarted(
         build_id, tree if resolved == (merge or resolved) else "", _merged(site, resolved)
     )
+
+
+def ref_of(site: Site, *, is_merge: bool) -> str:
+    """Where GitLab has the merge request's head, or what merging it makes."""
+    return f"refs/merge-requests/{site.preview.iid}/{'merge' if is_merge else 'head'}"
 
 
 def _refused(site: Site, error: BadRequest, of: str = "") -> Outcome:
@@ -110,8 +115,8 @@ def _start_component(site: Site) -> Outcome:
     adopted = next(iter(_started(site, image_name)), None)
     if adopted is not None:
         return out.BuildStarted(adopted.id)
-    if _may_still_appear(site):
-        return out.BuildAwaited(_TAKEOVER_SECONDS)
+    if may_still_appear(site):
+        return out.BuildAwaited(TAKEOVER_SECONDS)
     image = _still_there(site, site.reusable_component(name, source))
     if image is not None:
         return out.BuildReused(image)
@@ -148,7 +153,7 @@ def _still_there(site: Site, image: str | None) -> str | None:
     return image if any(name and image.partition("@")[0].endswith(name) for name in there) else None
 
 
-def _may_still_appear(site: Site) -> bool:
+def may_still_appear(site: Site) -> bool:
     """True while an earlier POST, whose answer nobody heard, may still make its build."""
     unsure_until = site.deployment.unsure_until
     return site.is_takeover if unsure_until is None else site.now < unsure_until
@@ -175,7 +180,7 @@ def watch(site: Site) -> Outcome:
 def _succeeded(site: Site, build: Build, image: str) -> Outcome:
     """The verdict on the build; how full the store is now is told where it can be had."""
     # Of a component's build only a failure is worth the place of the commit's own log.
-    log = _log(site, build) if site.deployment.image is None else None
+    log = log_of(site, build) if site.deployment.image is None else None
     try:
         store = site.account.store_use()
     except ToolforgeError:
@@ -184,7 +189,7 @@ def _succeeded(site: Site, build: Build, image: str) -> Outcome:
 
 
 def _failed(site: Site, build: Build) -> Outcome:
-    log = _log(site, build)
+    log = log_of(site, build)
     failure = explain_build(log.text, build.message)
     wanted = to_build(site.deployment) if site.deployment.image is not None else None
     if wanted is not None:
@@ -193,7 +198,7 @@ def _failed(site: Site, build: Build) -> Outcome:
     return out.StageFailed(failure, log, site.pins(runtime) if runtime else ())
 
 
-def _log(site: Site, build: Build) -> KeptLog:
+def log_of(site: Site, build: Build) -> KeptLog:
     """The build's log; what of it arrived when the stream breaks. The verdict does not depend on it."""
 
     def lines() -> Iterator[str]:
@@ -214,11 +219,11 @@ def stop(site: Site) -> bool:
     """Cancel the deployment's build if it runs; True while it has not ended and so keeps its slot."""
     names = image_names(site.deployment)
     going = [build for build in site.account.builds() if build.image_name in names and not build.has_ended]
-    is_late = site.now - site.deployment.since > CANCEL_SECONDS
+    is_late = site.now - site.deployment.step_since > CANCEL_SECONDS
     for build in going:
         site.guard()
         end_build(site.account, build.id, is_late=is_late)
-    return bool(going) or _may_still_appear(site)
+    return bool(going) or may_still_appear(site)
 
 
 def end_build(account: AccountClient, build_id: str, *, is_late: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.errors import TryLater
@@ -88,8 +88,16 @@ class _Sender:
     def _send_statuses(self, report: Report) -> None:
         for status in report.statuses:
             told = self._told.get("statuses", {}).get(status.sha)
-            if must_send(Status(**told) if told else None, status):
-                self._try(self._send_status, status)
+            known = Status(**told) if told else None
+            if must_send(known, status):
+                self._try(self._send_anew if status.renews else self._send_status, status)
+
+    def _send_anew(self, status: Status) -> None:
+        """A status that GitLab has as pending or running neither goes back to pending nor is said again."""
+        told = self._told.get("statuses", {}).get(status.sha)
+        if told and told["state"] in {"pending", "running"}:
+            self._send_status(replace(status, state="canceled"))
+        self._send_status(status)
 
     def _send_status(self, status: Status) -> None:
         self._guard()

@@ -33,6 +33,7 @@ from worker import (
     deploy,
     holdings,
     janitor,
+    opinion,
     reports,
     repository_file,
     smoke,
@@ -66,6 +67,8 @@ _STEPS_TAKEN_BY: Mapping[Step, Callable[[Site], Outcome]] = {
     Step.WATCH_JOB: deploy.watch_job,
     Step.CHECK: smoke.check,
     Step.ROLL_BACK: deploy.roll_back,
+    Step.START_OPINION: opinion.start,
+    Step.WATCH_OPINION: opinion.watch,
     Step.TIDY: teardown.tidy,
 }
 
@@ -267,7 +270,7 @@ class Runner:
         with self._parts.store.read() as tx:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
-            refused = frozenset(one.runtime for one in tx.runtimes() if one.is_refused(self._clock()))
+            refused = frozenset(one.runtime for one in tx.runtimes(None) if one.is_refused(self._clock()))
         bounds = self._parts.settings.bounds()
         reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
         return repository_file.read(reading)

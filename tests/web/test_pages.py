@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_build, explain_check
 from orchestrator.merge_request import MergeRequest
-from orchestrator.outcome import CheckResult, Failure, KeptLog, Pin
-from orchestrator.runtimes import RuntimeSeen
+from orchestrator.outcome import CheckResult, Failure, KeptLog, Pin, Says
+from orchestrator.rules import RefusedVersions, Rules
+from orchestrator.runtimes import LATEST, RuntimeSeen
 from tests.orchestrator.scene import A, World
 from tests.web.scene import WebScene
 
@@ -186,6 +187,55 @@ def test_the_builders_page_and_document_show_what_builds_have_shown(web: WebScen
         ("Python", "3.99", True),
         ("Python", "3.9", False),
     ]
+
+
+def test_renovate_is_offered_a_preset_of_what_is_there(web: WebScene) -> None:
+    path = "/api/v1/builders/renovate-preset.json"
+    assert web.get(path).json()["packageRules"] == []
+    now = time.time()
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.13.1", seen_at=now), now)
+        tx.put_runtime(RuntimeSeen("Python", "3.14.1", seen_at=now, builder=LATEST), now)
+    (rule,) = web.get(path).json()["packageRules"]
+    del rule["description"]
+    assert rule == {"matchManagers": ["pyenv"], "matchDepNames": ["python"], "allowedVersions": "<3.14"}
+    assert path in web.get("/builders").text
+
+
+def test_a_second_opinion_is_shown_with_its_log_and_by_the_api(web: WebScene, world: World) -> None:
+    world.sees()
+    log = "[Error: The requested Python version isn't recognised]\nThe requested Python version 3.99 isn't"
+    pin = Pin("Python", "3.99", ".python-version")
+    failed = out.StageFailed(explain_build(log, "Tasks failed"), KeptLog(log), (pin,))
+    world.steps(out.BuildStarted("b"), failed)
+    assert "Second opinion: The same commit is being built once more" in words_in(web.get(PAGE).text)
+    given = out.OpinionGiven(Says.BUILDS, KeptLog("Using Python 3.99.1 specified in .python-version"))
+    world.steps(out.OpinionStarted("x"), given)
+    page = web.get(PAGE)
+    assert "Second opinion: It will build with the latest builder, which has Python 3.99" in words_in(
+        page.text
+    )
+    deployment = world.deployment()
+    assert "Using Python 3.99.1" in web.get(f"{PAGE}/{deployment.id}/latest.log").text
+    (one,) = web.get("/api/v1/deployments").json()["items"]
+    assert (one["state"], one["opinion"]["says"]) == ("failed", "builds")
+    lines = web.get(f"/api/v1/deployments/{deployment.id}/logs/latest").text
+    assert "Using Python 3.99.1" in lines
+    assert "second build" in page.text
+
+
+def test_what_waits_for_its_builder_is_shown_so(web: WebScene, world: World) -> None:
+    waits = Rules(refused_versions=RefusedVersions.WAIT)
+    world.lifecycle.set_rules(world.project_id, waits, "dana", world.now)
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", world.now, "python-version-missing"), world.now)
+    world.sees(reads=False)
+    world.step(out.FileRead({}, (Pin("Python", "3.99", ".python-version"),)))
+    text = words_in(web.get(PAGE).text)
+    assert "(await version)" in text
+    assert "it waits for Toolforge: Python 3.99 is not in the builder yet" in text
+    (one,) = web.get("/api/v1/deployments?state=blocked").json()["items"]
+    assert one["failure"]["facts"]["version"] == "3.99"
 
 
 def test_what_will_probably_fail_is_shown_before_it_does(web: WebScene, world: World) -> None:

@@ -25,17 +25,31 @@ from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Due, Kind
 from orchestrator.report import STATUS_NAME
+from orchestrator.rules import RefusedVersions, Rules
+from orchestrator.runtimes import RuntimeSeen
 from orchestrator.settings import load_settings
 from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
 from worker.claims import CLAIM_SECONDS
 from worker.runner import Runner
 
+#: A build fails so where the builder does not have the version.
+_LACKS = {
+    "outcome": "failure",
+    "log": [
+        "Using Python 3.99 specified in .python-version",
+        "[Error: The requested Python version isn't recognised]",
+    ],
+}
 #: What becomes of the first and the second deployment, by the name of the story.
 SCENARIO: dict[str, Any] = {
     "instant": True,
     "builds": [
         {"match": {"source_url": "*/broken-*", "image_name": "mr1-d2"}, "outcome": "failure"},
         {"match": {"source_url": "*/endless-*", "image_name": "mr1-d1"}, "duration": 10_000_000},
+        {"match": {"source_url": "*/lacking-*", "image_name": "mr1-d1"}, **_LACKS},
+        {"match": {"source_url": "*/lacking-*", "image_name": "*d1--latest"}, "duration": 10_000_000},
+        {"match": {"source_url": "*/outdated-*", "image_name": "mr1-d1"}, **_LACKS},
+        {"match": {"source_url": "*/awaited-*", "image_name": "mr1-d1*"}, **_LACKS},
     ],
     "jobs": [
         {"match": {"tool": "crashes-*", "image": "*mr1-d2*"}, "health": "crash", "exit_code": 3},
@@ -192,6 +206,21 @@ class World:
             (project,) = tx.projects()
         self.parts.secrets.remove(project.id, name, "max", self.now())
 
+    def waits_for_versions(self) -> None:
+        """Maintainers have it wait for what the builder lacks."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        rules = Rules(refused_versions=RefusedVersions.WAIT)
+        self.parts.lifecycle.set_rules(project.id, rules, "dana", self.now())
+
+    def learns(self, *, is_there: bool) -> None:
+        """Somebody else's build has shown that the builder has the version, or lacks it."""
+        now = self.now()
+        times = {"seen_at": now} if is_there else {"refused_at": now, "cause": "python-version-missing"}
+        with self.parts.store.write_alone() as tx:
+            tx.put_runtime(RuntimeSeen("Python", "3.99", **times), now)  # type: ignore[arg-type]
+        self.parts.lifecycle.sweep(now)
+
     def loses(self, operation: str) -> None:
         """Toolforge refuses the account's credentials once."""
         self._toolforge.faults.add(
@@ -256,7 +285,9 @@ class World:
             present = tx.preview_of(project.id, self.merge_request.iid)
             assert present is not None
             events = tx.events_of(present.id)
-        return {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
+        moves = {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
+        # What is only noted is no change.
+        return {(before, after) for before, after in moves if before != after}
 
     def check(self) -> None:
         """Nothing is lost, doubled or leaked."""
@@ -383,6 +414,34 @@ def with_file(text: str) -> Story:
     return story
 
 
+_ASKING = {".python-version": "3.99\n"}
+
+
+def awaited(world: World) -> None:
+    """What the builder lacks is waited for, and built once it is there."""
+    world.waits_for_versions()
+    world.opens(**_ASKING)
+    world.settles()
+    assert world.newest().step is Step.AWAIT_VERSION
+    world.learns(is_there=True)
+    world.settles()
+    world.closes()
+    world.settles()
+
+
+def awaited_in_vain(world: World) -> None:
+    """What the builder is known to lack is not built; another push asks for it, too; then it is closed."""
+    world.waits_for_versions()
+    world.learns(is_there=False)
+    world.opens(**_ASKING)
+    world.settles()
+    world.pushes()
+    world.settles()
+    assert world.newest().step is Step.AWAIT_VERSION
+    world.closes()
+    world.settles()
+
+
 STORIES: dict[str, Story] = {
     "plain": swapped,
     "broken": swapped,
@@ -391,6 +450,11 @@ STORIES: dict[str, Story] = {
     "checked": swapped,
     "endless-pushed": pushed_at(Step.WATCH_BUILD),
     "endless-closed": closed_at(Step.WATCH_BUILD),
+    "outdated": swapped,
+    "lacking-pushed": pushed_at(Step.WATCH_OPINION),
+    "lacking-closed": closed_at(Step.WATCH_OPINION),
+    "awaited": awaited,
+    "known": awaited_in_vain,
     "stuck": pushed_beside,
     "slow-pushed": pushed_at(Step.WATCH_JOB),
     "slow-closed": closed_at(Step.WATCH_JOB),
