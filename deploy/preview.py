@@ -63,7 +63,10 @@ def preview_show(name: str, server: str) -> None:
         click.echo(f"{found.address} until {instant(found.expires_at.timestamp())}")
     elif found.stop_reason:
         click.echo(f"nothing is up: {found.stop_reason}")
-    _tell_failure(remote.deployment(found.deployment_id).failure)
+    newest = remote.deployment(found.deployment_id)
+    _tell_failure(newest.failure)
+    if newest.opinion is not None:
+        click.echo(f"second opinion: {newest.opinion.told}")
 
 
 @preview.command("logs")

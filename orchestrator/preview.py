@@ -118,7 +118,6 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
 #: Which steps a deployment can be at in each state; anything else is a bug.
 STEPS: Mapping[State, frozenset[Step]] = {
     State.QUEUED: frozenset({Step.AWAIT_APPROVAL, Step.READ_FILE, Step.AWAIT_SLOT}),
-    State.BLOCKED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.TIDY, Step.AWAIT_VERSION}),
     State.BUILDING: frozenset({Step.START_BUILD, Step.WATCH_BUILD, Step.AWAIT_PLACE}),
     State.STARTING: frozenset(
         {
@@ -136,6 +135,7 @@ STEPS: Mapping[State, frozenset[Step]] = {
     State.SUPERSEDED: frozenset({Step.NONE, Step.TIDY}),
     State.CANCELLED: frozenset({Step.NONE, Step.TIDY}),
     State.REFUSED: frozenset({Step.NONE}),
+    State.BLOCKED: frozenset({Step.START_OPINION, Step.WATCH_OPINION, Step.TIDY, Step.AWAIT_VERSION}),
 }
 
 #: At these a second opinion is awaited.

@@ -150,7 +150,7 @@ class OpinionOut(BaseModel):
 
     says: Says = Field(description="`fails`: for another reason.")
     newest: str = Field(description="The newest version of the language that is known; empty: none is.")
-    told: str = Field(description="The same for people, as Markdown.")
+    told: Words = Field(description="The same for people, as Markdown.")
 
     @classmethod
     def of(cls, one: Deployment) -> OpinionOut | None:

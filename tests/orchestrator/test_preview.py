@@ -65,6 +65,8 @@ def at(step: Step, **changes: object) -> Deployment:
     if step is Step.ROLL_BACK:
         state = State.CHECKING
     way = [State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING, State.LIVE]
+    if state is State.BLOCKED:
+        way = [State.QUEUED, State.BUILDING, State.BLOCKED]
     entered = dict.fromkeys(way[: way.index(state) + 1], NOW)
     return a_deployment(state=state, step=step, account_id=1, fence=1, due_at=NOW, entered=entered, **changes)
 

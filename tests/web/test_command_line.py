@@ -21,6 +21,7 @@ from orchestrator.settings import PREFIX
 from tests.background import Background
 from tests.conftest import free_port
 from tests.orchestrator.scene import A, B
+from tests.orchestrator.test_opinion import BUILDS, REFUSED
 from tests.web.house import House
 from tests.web.test_tokens import made
 
@@ -84,6 +85,12 @@ def test_previews_are_listed_and_shown(house: House, laptop: Laptop) -> None:
     failed = laptop.says("show", "group/tool!2")
     for words in ("failed", "a package could not be installed", "Pin another version.", "no match"):
         assert words in failed
+
+
+def test_what_the_latest_builder_makes_of_it_is_shown(house: House, laptop: Laptop) -> None:
+    house.world.sees(2)
+    house.world.steps(out.BuildStarted("b2"), REFUSED, out.OpinionStarted("x"), BUILDS, iid=2)
+    assert "second opinion: It will build with the latest builder" in laptop.says("show", "group/tool!2")
 
 
 def test_a_preview_is_opened_in_the_browser(house: House, laptop: Laptop) -> None:
