@@ -9,6 +9,7 @@ more than other text of its length; lines stay lines, so that their numbers do n
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -103,11 +104,12 @@ def _mask_of(secrets: tuple[str, ...]) -> Mask:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """How a secret may stand in a line: as it is, percent-encoded, in base64; each of several lines."""
+    """How a secret may stand in a line: as it is, percent-encoded, as JSON or in base64; of lines each."""
     lines = secret.split("\n")
     yield from (line for line in lines if len(line) >= SHORTEST_SECRET)
     if SHORTEST_SECRET <= len(secret) <= _LONGEST_ENCODED:
         yield from (quote(secret, safe=""), quote(secret), quote_plus(secret))
+        yield from (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
         yield from _in_base64(secret.encode("utf-8", "replace"))
 
 

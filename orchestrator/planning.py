@@ -59,8 +59,10 @@ class _Plan:
         match decision:
             case scheduler.Start(deployment_id, account_id):
                 waiting = self._deployments[deployment_id]
-                self._accounts[account_id] = self._leased(self._accounts[account_id], waiting, decision)
-                self._start(waiting, self._accounts[account_id], decision)
+                secrets = self._secret_names(waiting)
+                leased = self._leased(self._accounts[account_id], waiting, decision, secrets)
+                self._accounts[account_id] = leased
+                self._start(waiting, leased, decision, secrets)
             case scheduler.Serve(deployment_id):
                 built = self._deployments[deployment_id]
                 self._journal.put_deployment(built, preview.serve(built, self._now))
@@ -85,8 +87,10 @@ class _Plan:
                 if present.state is State.QUEUED:
                     self._journal.put_deployment(present, replace(present, ready_at=None), is_news=True)
 
-    def _leased(self, account: Account, waiting: Deployment, decision: scheduler.Start) -> Account:
-        envvars = {*restored(waiting.config).run.envvars, *self._secret_names(waiting)}
+    def _leased(
+        self, account: Account, waiting: Deployment, decision: scheduler.Start, secrets: frozenset[str]
+    ) -> Account:
+        envvars = {*restored(waiting.config).run.envvars, *secrets}
         if account.state is not AccountState.FREE:
             lent = pool.lend(account, envvars)
             return account if lent == account else self._journal.put_account(account, lent)
@@ -97,7 +101,9 @@ class _Plan:
         self._tx.open_lease(leased, preview_id, self._now)
         return leased
 
-    def _start(self, waiting: Deployment, account: Account, decision: scheduler.Start) -> None:
+    def _start(
+        self, waiting: Deployment, account: Account, decision: scheduler.Start, secrets: frozenset[str]
+    ) -> None:
         started = preview.assign(
             waiting,
             account_id=account.id,
@@ -106,7 +112,7 @@ class _Plan:
             is_shared=decision.is_shared,
             reserved_bytes=decision.needs_bytes,
         )
-        both = sorted(self._secret_names(waiting) & restored(waiting.config).run.envvars.keys())
+        both = sorted(secrets & restored(waiting.config).run.envvars.keys())
         instead = f"; secrets of the project count instead of run.envvars: {', '.join(both)}" if both else ""
         self._journal.put_deployment(waiting, started, why=f"builds on {account.name}{instead}")
 

@@ -20,6 +20,8 @@ from orchestrator.store import Tx
 
 #: Events that say nothing but what the merge requests show anyway; the settings of a project are not public.
 PUBLIC_SUBJECTS = ("account", "deployment", "preview", "switch")
+#: What operators see besides: settings, secrets by their names, what was connected.
+ALL_SUBJECTS = (*PUBLIC_SUBJECTS, "project")
 
 _DEPLOYMENTS = select(t.deployment, t.preview.c.iid).join(
     t.preview, t.preview.c.id == t.deployment.c.preview_id
@@ -172,7 +174,8 @@ def events(tx: Tx, sought: Sought, *, most: int, before: int | None = None) -> l
     query = select(t.event).where(t.event.c.subject.in_(sought.subjects))
     if sought.project_id is not None:
         mine = select(t.preview.c.id).where(t.preview.c.project_id == sought.project_id)
-        query = query.where(t.event.c.preview_id.in_(mine))
+        itself = (t.event.c.subject == "project") & (t.event.c.subject_id == sought.project_id)
+        query = query.where(or_(t.event.c.preview_id.in_(mine), itself))
     for column, value in (
         (t.event.c.subject, sought.subject),
         (t.event.c.who, sought.who),

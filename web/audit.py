@@ -1,4 +1,7 @@
-"""Who did what: every change of state, filtered, and to take away as CSV or JSON."""
+"""Who did what: every change of state, filtered, and to take away as CSV or JSON.
+
+What was set for projects only operators see here; its Maintainers see it on the project's settings page.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from orchestrator.markdown import plain
 from orchestrator.pages import Pages
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
-from orchestrator.reading import PUBLIC_SUBJECTS, NumberedEvent, Sought
+from orchestrator.reading import ALL_SUBJECTS, PUBLIC_SUBJECTS, NumberedEvent, Sought
+from web import people
 from web.parts import parts_of
 from web.words import moment
 
@@ -35,8 +39,9 @@ def sought(pages: Pages, given: Mapping[str, str]) -> Sought:
     if path and project is None:
         raise BadInput(f"No project '{path[:100]}' is connected.")
     subject = given.get("subject", "")
-    if subject and subject not in PUBLIC_SUBJECTS:
-        raise BadInput(f"The subject is one of {', '.join(PUBLIC_SUBJECTS)}.")
+    subjects = _subjects()
+    if subject and subject not in subjects:
+        raise BadInput(f"The subject is one of {', '.join(subjects)}.")
     return Sought(
         subject=subject,
         who=given.get("who", "")[:255],
@@ -45,7 +50,13 @@ def sought(pages: Pages, given: Mapping[str, str]) -> Sought:
         project_id=project.id if project else None,
         since=_day(given.get("since", ""), "since"),
         until=_day(given.get("until", ""), "until", is_end=True),
+        subjects=subjects,
     )
+
+
+def _subjects() -> tuple[str, ...]:
+    """What who asks may be told of."""
+    return ALL_SUBJECTS if people.is_operator() else PUBLIC_SUBJECTS
 
 
 def _day(text: str, name: str, *, is_end: bool = False) -> float | None:
@@ -75,7 +86,7 @@ def show() -> str:
         names=names,
         next=following,
         chosen=chosen,
-        subjects=PUBLIC_SUBJECTS,
+        subjects=_subjects(),
         states=list(dict.fromkeys([*map(str, State), *map(str, AccountState)])),
         projects=pages.projects(),
         actors=pages.actors(),

@@ -74,7 +74,10 @@ def usual(settings: Settings) -> Usual:
 def _put(site: Site, jobs: Sequence[JobSpec]) -> Outcome:
     if (reason := envvars.why_not(site)) is not None:
         return reason
-    _set_envvars(site, site.config)
+    try:
+        _set_envvars(site, site.config)
+    except BadRequest as error:
+        return out.StageFailed(_envvars_refused(error))
     for job in jobs:
         site.guard()
         try:
@@ -99,6 +102,15 @@ def _refused(site: Site, job: JobSpec, error: BadRequest) -> Outcome:
             summary=f"Toolforge would not start the {_component(site, job.name) or 'job'}: {error}",
             remedy="The words are Toolforge's own; where they name a limit, ask for less.",
         )
+    )
+
+
+def _envvars_refused(error: BadRequest) -> Failure:
+    return Failure(
+        stage="start",
+        summary=f"Toolforge would not set the preview's envvars: {error}",
+        remedy="They are those under `run.envvars` in the repository's own file, and the project's secrets. "
+        "The words are Toolforge's own; where they name a limit, have fewer, or shorter ones.",
     )
 
 

@@ -107,6 +107,7 @@ SEVERAL_LINES = "first line of it\nshort\nthird line of it"
         "hunter2/+?&ü-x",
         "hunter2%2F%2B%3F%26%C3%BC-x",
         "hunter2/%2B%3F%26%C3%BC-x",
+        "hunter2/+?&\\u00fc-x",
         *(base64.b64encode(b"y" * before + "hunter2/+?&ü-x".encode()).decode() for before in range(4)),
         *(
             base64.urlsafe_b64encode(b"y" * before + "hunter2/+?&ü-x!".encode()).decode()

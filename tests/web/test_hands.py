@@ -16,6 +16,8 @@ from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import Seeder
 from orchestrator import outcome as out
 from orchestrator.preview import Step
+from orchestrator.project_secrets import ProjectSecrets
+from orchestrator.sealing import Vault
 from orchestrator.tokens import Scope
 from tests.orchestrator.scene import B
 from tests.web.browser import CHROMIUM, chromium, opened, sign_in
@@ -156,6 +158,25 @@ def test_a_token_is_made_and_revoked(look: Look, house: House, scripted: bool) -
     assert page.request.get(f"{house.url}/api/v1/projects", headers=headers).status == 401
 
 
+@pytest.mark.parametrize("scripted", [True, False], ids=["with scripts", "without"])
+def test_a_maintainer_sets_a_secret_and_takes_it_away(look: Look, house: House, scripted: bool) -> None:
+    page = look(house, "max", "/group/tool/-/", java_script_enabled=scripted, **PHONE)
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Name", exact=True).fill("API_KEY")
+    page.get_by_label("Value", exact=True).fill("first line\nsecond line")
+    page.get_by_role("button", name="Set the secret").click()
+    expect(page.get_by_text("API_KEY is set, and counts from the next deployment")).to_be_visible()
+    assert house.web.parts.secrets.opened(house.world.preview()).values == {
+        "API_KEY": "first line\nsecond line"
+    }
+    assert "second line" not in page.content()
+    assert not scrolls_sideways(page)
+    page.get_by_text("Remove…").click()
+    page.get_by_role("button", name="Remove API_KEY").click()
+    expect(page.get_by_text("There are none.")).to_be_visible()
+    assert house.web.parts.secrets.of(house.web.project_id) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_where_something_can_be_done(look: Look, house: House, scheme: str) -> None:
     house.world.sees(2, B, fork=True)
@@ -165,6 +186,9 @@ def test_axe_finds_nothing_where_something_can_be_done(look: Look, house: House,
     house.web.parts.tokens.make(
         house.user_id("olga"), "olga", name="x" * 100, scopes=set(Scope), seconds=9.0, now=time.time()
     )
+    for vault in (Vault(["k" * 40]), Vault(["x" * 40])):
+        secrets = ProjectSecrets(house.web.parts.store, vault)
+        secrets.put(house.web.project_id, f"KEY_{'X' * 95}{len(secrets.of(1))}", "x" * 8, "max", 1.0)
     page = look(house, "olga", "/", color_scheme=scheme, **PHONE)
     for path in ("/", PAGE, "/group/tool/-/2", "/accounts/dev-1", "/group/tool/-/settings", "/tokens"):
         page.goto(path)

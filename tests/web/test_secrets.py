@@ -115,6 +115,29 @@ def test_the_page_says_for_whom_they_are_and_when_they_count(maintainer: Visitor
     assert "There are none." in words
 
 
+def test_changes_are_in_the_audit_for_operators_and_for_nobody_else(
+    house: House, maintainer: Visitor
+) -> None:
+    sends(maintainer, name="API_KEY", value=VALUE)
+    said = "max its secret API_KEY was set"
+    other = house.world.connects(88, "group/other")
+    with house.visitor("operator") as operator:
+        for query in ("", "?project=group/tool", "?subject=project"):
+            words = words_in(operator.get(f"/audit{query}").text)
+            assert said in words
+            assert "project group/tool" in words
+            assert "hunter2" not in words
+        assert said not in words_in(operator.get("/audit?project=group/other").text)
+        assert "its secret API_KEY was set" in operator.get("/audit.csv?subject=project").text
+        assert "its secret API_KEY was set" in operator.get("/api/v1/events?subject=project").text
+    assert other
+    for who in ("nobody", "developer", "maintainer"):
+        with house.visitor(who) as visitor:
+            assert "API_KEY" not in visitor.get("/audit").text
+            assert visitor.get("/audit?subject=project").status_code == 400
+            assert "API_KEY" not in visitor.get("/api/v1/events").text
+
+
 def test_a_name_by_whomever_is_text(house: House, maintainer: Visitor) -> None:
     sends(maintainer, name="API_KEY", value=VALUE)
     with house.web.parts.store.engine.begin() as connection:

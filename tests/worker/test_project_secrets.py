@@ -272,6 +272,18 @@ def test_what_toolforge_says_of_a_value_that_it_refuses_is_masked(
     assert "hunter2" not in repr(refused.value)
 
 
+def test_a_value_that_toolforge_refuses_fails_with_its_words_and_without_the_value(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deployment = built(account)
+    workshop.fault("status", "envvars.create", status=400, body=f'{{"error": ["{VALUE} is not liked"]}}')
+    site = a_site(account, deployment, place=lent("API_KEY"), secrets=Opened({"API_KEY": VALUE}))
+    failed = deploy.publish(site)
+    assert isinstance(failed, out.StageFailed)
+    assert failed.failure.summary == "Toolforge would not set the preview's envvars: [masked] is not liked"
+    assert account.jobs() == []
+
+
 def test_it_is_masked_in_any_form_by_who_works_for_the_preview_and_forgotten_after(
     workshop: Workshop, service: Service
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import outcome as out
+from orchestrator.masking import Mask
 from orchestrator.outcome import CheckResult
 from orchestrator.preview import State, Step
 from orchestrator.records import Project
@@ -330,13 +331,25 @@ def a_round(server: WebServer, config: Mapping[str, object] | None, **changes: A
 
 
 class _NoLog:
-    """An account whose job has said nothing."""
+    """An account whose job has said nothing, and whose tool has one secret."""
+
+    mask = Mask(["hunter2-hunter2"])
 
     def job_lines(self, name: str, *, lines: int) -> list[str]:
         return []
 
 
 NO_ACCOUNT: Any = _NoLog()
+
+
+def test_what_an_answer_says_of_a_secret_is_masked() -> None:
+    away = {"Location": "https://login.example.org/?client_secret=hunter2-hunter2&x=y"}
+    said = Answer(body=b'{"key": "hunter2-hunter2"}')
+    with WebServer({"/": Answer(302, away), "/json": said}) as server:
+        checks = [{}, {"path": "/json", "json": {"$.key": "none"}}]
+        results = a_round(server, {"checks": checks}).results
+    assert [result.message.count("[masked]") for result in results] == [1, 1]
+    assert "hunter2" not in repr(results)
 
 
 def test_the_checks_of_the_repository_take_the_place_of_those_of_the_project() -> None:

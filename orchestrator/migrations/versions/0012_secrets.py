@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("set_at", sa.Double(), nullable=False),
         sa.Column("set_by", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_secret")),
-        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_secret_project_id_project")),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_secret_project_id")),
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_secret_project_id_name")),
     )
 
