@@ -9,6 +9,7 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.pictures import HEIGHT, WIDTH
 from orchestrator.runtimes import BUILDER
 from orchestrator.stages import stages
 from web import actions, people
@@ -88,6 +89,7 @@ def preview(project: str, iid: int) -> str:
         rights_unknown=not is_known,
         acts=offer is not None,
         public=_is_public(),
+        picture_size=(WIDTH, HEIGHT),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
         public_url=parts_of(current_app).settings.public_url,
         live=url_for("live.live", preview=view.preview.id),
