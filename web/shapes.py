@@ -68,8 +68,8 @@ class EventsQuery(PageQuery):
     """Which events; the same as on the audit page."""
 
     project: str = Field("", max_length=255, description="Path of a project, as `group/tool`.")
-    subject: Literal["account", "deployment", "preview", "switch"] | None = Field(
-        None, description="What about."
+    subject: Literal["account", "deployment", "preview", "switch", "token"] | None = Field(
+        None, description="What about; `token` (of the API) is for operators."
     )
     after: str = Field("", max_length=16, description="The state that was entered.")
     who: str = Field("", max_length=255, description="Who did it.")
