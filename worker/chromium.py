@@ -81,6 +81,8 @@ def take(program: str, address: str, *, seconds: float = SECONDS) -> bytes:
         raise NoPicture(f"it was not there within {seconds:g} seconds") from None
     except NoAnswer as error:
         raise NoPicture(str(error)) from None
+    except (LookupError, ValueError) as error:
+        raise NoPicture(f"what the browser says is not understood: {type(error).__name__}") from None
     except OSError as error:
         raise NoPicture(f"the browser cannot be used: {type(error).__name__}") from None
     finally:

@@ -55,9 +55,9 @@ class Pipe:
             raise NoAnswer("the browser has ended")
         self._awaited[number] = asyncio.get_running_loop().create_future()
         answer = await self._awaited[number]
-        if "error" in answer:
-            raise NoAnswer(f"{method}: {str(answer['error'])[:200]}")
-        result: Mapping[str, Any] = answer["result"]
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise NoAnswer(f"{method}: {str(answer.get('error'))[:200]}")
         return result
 
     def tell(self, method: str, *, session: str = "", **values: object) -> int:
@@ -73,11 +73,16 @@ class Pipe:
         try:
             while True:
                 self._take(json.loads((await self._out.readuntil(b"\0"))[:-1]))
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, OSError) as error:
-            self._is_open = False
-            for awaited in self._awaited.values():
-                if not awaited.done():
-                    awaited.set_exception(NoAnswer(f"the browser has ended: {type(error).__name__}"))
+        except (asyncio.IncompleteReadError, OSError):
+            self._end("the browser has ended")
+        except (asyncio.LimitOverrunError, ValueError, LookupError, TypeError, AttributeError) as error:
+            self._end(f"what the browser says is not understood: {type(error).__name__}")
+
+    def _end(self, why: str) -> None:
+        self._is_open = False
+        for awaited in self._awaited.values():
+            if not awaited.done():
+                awaited.set_exception(NoAnswer(why))
 
     def _take(self, message: Mapping[str, Any]) -> None:
         if "id" in message:

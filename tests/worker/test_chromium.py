@@ -178,10 +178,26 @@ def test_where_nothing_listens_there_is_no_picture() -> None:
         take(str(CHROMIUM), address)
 
 
-@pytest.mark.parametrize("program", ["/no/such/program", "/bin/true", "/bin/cat"])
-def test_what_is_no_chromium_brings_no_picture(program: str) -> None:
-    with pytest.raises(NoPicture):
-        take(program, "http://tool.localhost:1/", seconds=2.0)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1",
+        "sleep 60",
+        "cat <&3 >&4",
+        r"printf 'no JSON\0' >&4; sleep 60",
+        r"printf '[1]\0' >&4; sleep 60",
+        r"""printf '{"id": 1, "result": {}}\0' >&4; sleep 60""",
+        r"""printf '{"id": 1, "error": "no"}\0' >&4; sleep 60""",
+        "while true; do printf xxxxxxxx; done >&4",
+    ],
+)
+def test_what_is_no_chromium_brings_no_picture(script: str, tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    for path in (str(program), "/no/such/program"):
+        with pytest.raises(NoPicture):
+            take(path, "http://tool.localhost:1/", seconds=2.0)
 
 
 def test_a_page_that_takes_memory_without_end_gets_no_more_than_its_share() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
-from orchestrator.pictures import MOST_TRIES
+from orchestrator.pictures import AFTER_SECONDS, MOST_TRIES
 from orchestrator.settings import load_settings
 from tests.orchestrator.scene import World
 from worker.pictures import Photographer
@@ -32,7 +32,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             world = World(parts)
             world.sees()
             world.goes_live()
-            return world, Photographer(parts)
+            world.later(AFTER_SECONDS)
+            return world, Photographer(parts, clock=lambda: world.now)
 
         yield made
 
@@ -91,6 +92,8 @@ def test_while_the_database_is_away_the_next_look_tries_again(start: Start) -> N
     assert photographer.look() is None
     with world.store.engine.begin() as connection:
         t.picture.create(connection)
+    assert photographer.look() is None, "it rests a little"
+    world.later(6.0)
     thread = photographer.look()
     assert thread is not None
     thread.join(30)
