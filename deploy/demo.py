@@ -20,6 +20,7 @@ from deploy.stack import Stack
 from orchestrator.errors import BadInput, PreviewError
 
 _TOOLS = ("preview-dev-1", "preview-dev-2", "preview-dev-3")
+_WITH_PICTURES = {"chromium": "chromium"}
 
 
 def run(state: Path) -> None:
@@ -28,7 +29,7 @@ def run(state: Path) -> None:
     console.print("Starting Redis, a local Toolforge, a local GitLab, the web process and the workers ...")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Stack(state, tools=_TOOLS) as stack:
+        with Stack(state, tools=_TOOLS, overrides=_WITH_PICTURES) as stack:
             seeding = threading.Thread(target=_seed, args=(stack, console), daemon=True)
             seeding.start()
             _show(stack, console)

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from deploy.arguments import Duration
+from deploy.here import Here
 from deploy.opened import opened_parts, operator
 from deploy.remote import Remote, opened_remote
 from deploy.screen import overview_table, previews_table
@@ -26,9 +27,6 @@ from web.shapes import FailureOut, PreviewOut
 _NAME = click.argument("name", metavar="GROUP/PROJECT!IID")
 _SERVER = click.option(
     "--server", metavar="URL", help=f"Ask this server, with the token in {TOKEN_VARIABLE}, not the database."
-)
-_OF_SERVER = click.option(
-    "--server", metavar="URL", required=True, help=f"The server, asked with the token in {TOKEN_VARIABLE}."
 )
 
 
@@ -49,11 +47,11 @@ def preview_list(server: str | None) -> None:
 
 @preview.command("show")
 @_NAME
-@_OF_SERVER
-def preview_show(name: str, server: str) -> None:
+@_SERVER
+def preview_show(name: str, server: str | None) -> None:
     """Tell how a preview is doing, and why it failed."""
-    remote = opened_remote(server)
-    found = _asked(remote, name)
+    source = _source(server)
+    found = _asked(source, name)
     click.echo(f"{name}: {found.title}\n{found.web_url}")
     if found.deployment_id is None:
         click.echo("nothing has been deployed yet")
@@ -63,7 +61,7 @@ def preview_show(name: str, server: str) -> None:
         click.echo(f"{found.address} until {instant(found.expires_at.timestamp())}")
     elif found.stop_reason:
         click.echo(f"nothing is up: {found.stop_reason}")
-    newest = remote.deployment(found.deployment_id)
+    newest = source.deployment(found.deployment_id)
     _tell_failure(newest.failure)
     if newest.opinion is not None:
         click.echo(f"second opinion: {newest.opinion.told}")
@@ -71,17 +69,17 @@ def preview_show(name: str, server: str) -> None:
 
 @preview.command("logs")
 @_NAME
-@click.option("-f", "--follow", is_flag=True, help="Of a running build: go on until its end.")
+@click.option("-f", "--follow", is_flag=True, help="Of what runs: go on until its end.")
 @click.option("--job", is_flag=True, help="What the tool wrote, and not its build.")
-@_OF_SERVER
-def preview_logs(name: str, follow: bool, job: bool, server: str) -> None:
+@_SERVER
+def preview_logs(name: str, follow: bool, job: bool, server: str | None) -> None:
     """Print the log of the newest deployment's build."""
-    remote = opened_remote(server)
-    found = _asked(remote, name)
+    source = _source(server)
+    found = _asked(source, name)
     if found.deployment_id is None:
         raise BadInput(f"Nothing of {name} has been deployed yet.")
     try:
-        for line in remote.log(found.deployment_id, "job" if job else "build", follow=follow):
+        for line in source.log(found.deployment_id, "job" if job else "build", follow=follow):
             click.echo(line)
     except NotFound:
         raise BadInput(f"There is no such log of {name}, which is {found.state}.") from None
@@ -89,10 +87,10 @@ def preview_logs(name: str, follow: bool, job: bool, server: str) -> None:
 
 @preview.command("open")
 @_NAME
-@_OF_SERVER
-def preview_open(name: str, server: str) -> None:
+@_SERVER
+def preview_open(name: str, server: str | None) -> None:
     """Open a preview in the browser."""
-    address = _asked(opened_remote(server), name).address
+    address = _asked(_source(server), name).address
     # What a server says is not run, whatever it says.
     if not address or not address.startswith(("https://", "http://")):
         raise BadInput(f"Nothing of {name} is up.")
@@ -175,17 +173,31 @@ def _unknown(name: str) -> BadInput:
     return BadInput(f"There is no preview '{name}'; `toolforge-preview preview list` shows the newest.")
 
 
-# --- by a server's API --------------------------------------------------------------------------------
+# --- in either ----------------------------------------------------------------------------------------
 
 
-def _asked(remote: Remote, name: str) -> PreviewOut:
+def _source(server: str | None) -> Here | Remote:
+    return opened_remote(server) if server is not None else Here(opened_parts())
+
+
+def _asked(source: Here | Remote, name: str) -> PreviewOut:
     named = _named(name)
     if named is None:
         raise _unknown(name)
     try:
-        return remote.preview(*named)
+        return source.preview(*named)
     except NotFound:
         raise _unknown(name) from None
+
+
+def _tell_failure(failure: FailureOut | None) -> None:
+    if failure is not None:
+        for words in (failure.summary, failure.remedy, failure.excerpt):
+            if words:
+                click.echo(words)
+
+
+# --- by a server's API --------------------------------------------------------------------------------
 
 
 def _done(remote: Remote, name: str, verb: str, **body: str) -> str:
@@ -205,10 +217,3 @@ def _known_head(remote: Remote, name: str) -> str:
     if newest is not None and remote.deployment(newest).step == Step.AWAIT_APPROVAL:
         raise BadInput(f"It waits for an approval: look at {found.head_sha}, then name it with --sha.")
     return found.head_sha
-
-
-def _tell_failure(failure: FailureOut | None) -> None:
-    if failure is not None:
-        for words in (failure.summary, failure.remedy, failure.excerpt):
-            if words:
-                click.echo(words)

@@ -142,6 +142,8 @@ class Stack:
                 "stable_seconds": 1.0,
                 "check_seconds": 10.0,
                 "start_seconds": 60.0,
+                # Who measures wants the processors; who shows asks for pictures.
+                "chromium": "",
             }
             | self._overrides
         )

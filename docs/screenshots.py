@@ -20,7 +20,7 @@ from deploy.follow import connect, pool_is_clean, verdict_on, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack
 from orchestrator.preview import State, Step
-from tests.web.browser import chromium, opened, sign_in
+from tests.web.browser import CHROMIUM, chromium, opened, sign_in
 
 PICTURES = Path(__file__).parent / "pictures"
 _WIDE, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 780}
@@ -101,7 +101,8 @@ def _stack(folder: Path) -> Iterator[Stack]:
     scenario.write_text(json.dumps(_SCENARIO))
     options = ("--engine", "synthetic", "--scenario", str(scenario))
     tools = [f"preview-dev-{number}" for number in range(1, 5)]
-    with Stack(folder / "state", tools=tools, toolforge_options=options) as stack:
+    overrides = {"chromium": str(CHROMIUM)}
+    with Stack(folder / "state", tools=tools, toolforge_options=options, overrides=overrides) as stack:
         yield stack
 
 

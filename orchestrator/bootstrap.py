@@ -15,6 +15,7 @@ from orchestrator.gitlab import GitLab
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.masking import Mask
 from orchestrator.pages import Pages
+from orchestrator.pictures import Pictures
 from orchestrator.project_secrets import ProjectSecrets
 from orchestrator.pulse import Pulse
 from orchestrator.rights import Rights
@@ -65,6 +66,11 @@ class Parts:
     def pages(self) -> Pages:
         """What the pages and the API show of the whole."""
         return Pages(self.store, self.views)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """What the pages of previews look like."""
+        return Pictures(self.store)
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -1,4 +1,4 @@
-"""What is old is forgotten: events, logs, deliveries and deployments, a page of a table at a time.
+"""What is old is forgotten: events, logs, pictures, deliveries and deployments, a page of a table at a time.
 
 Rows are numbered in the order in which they came, so that the primary key leads from the oldest on, and a
 round ends where rows are young: no index on times is needed, and a large table costs no more than a small
@@ -85,16 +85,17 @@ _DELIVERIES = _Kind(
         ),
     ),
 )
-_LOGS = _Kind(
-    t.log,
-    _page(
-        t.log.c.at,
-        (t.log.c.at < bindparam("before"))
-        & exists().where(
-            t.deployment.c.id == t.log.c.deployment_id, _IS_SETTLED, or_(_HAS_A_NEWER, _IS_CLOSED)
-        ),
-    ),
-)
+
+
+def _of_deployments(table: Table) -> _Kind:
+    """What is kept of deployments, until they are over; of an open merge request's newest it stays."""
+    may_go = exists().where(
+        t.deployment.c.id == table.c.deployment_id, _IS_SETTLED, or_(_HAS_A_NEWER, _IS_CLOSED)
+    )
+    return _Kind(table, _page(table.c.at, (table.c.at < bindparam("before")) & may_go))
+
+
+_LOGS, _PICTURES = _of_deployments(t.log), _of_deployments(t.picture)
 _DEPLOYMENTS = _Kind(
     t.deployment,
     _page(
@@ -116,6 +117,7 @@ class Forgetting:
         self._kinds: Sequence[tuple[_Kind, float]] = (
             (_DELIVERIES, retention.delivery_seconds),
             (_LOGS, retention.log_seconds),
+            (_PICTURES, retention.log_seconds),
             (_DEPLOYMENTS, retention.deployment_seconds),
             (_EVENTS, retention.event_seconds),
         )
@@ -129,9 +131,10 @@ class Forgetting:
         return now >= self._next_round or now < self._next_round - ROUND_SECONDS
 
     def step(self, connection: Connection, now: float) -> int:
-        """Look at the next page and remove of it what may go; how many rows went, their logs not counted.
+        """Look at the next page and remove of it what may go; how many rows went.
 
-        Within the caller's transaction. One that is not committed is made up for by the next round.
+        What is kept of deployments goes with them, and is not counted. All of it is within the caller's
+        transaction; one that is not committed is made up for by the next round.
         """
         kind, seconds = self._kinds[self._turn]
         values: dict[str, float] = {"after": self._after, "before": now - seconds}
@@ -157,5 +160,6 @@ class Forgetting:
 
 def _remove(connection: Connection, table: Table, ids: Sequence[int]) -> None:
     if table is t.deployment:
-        connection.execute(t.log.delete().where(t.log.c.deployment_id.in_(ids)))
+        for kept in (t.log, t.picture):
+            connection.execute(kept.delete().where(kept.c.deployment_id.in_(ids)))
     connection.execute(table.delete().where(table.c.id.in_(ids)))

@@ -257,10 +257,10 @@ class Pages:
             if before is None:
                 return
 
-    def actors(self) -> list[str]:
-        """Who has acted lately."""
+    def actors(self, subjects: Sequence[str]) -> list[str]:
+        """Who has acted lately on something of that kind."""
         with self._store.read() as tx:
-            return reading.event_actors(tx)
+            return reading.event_actors(tx, subjects)
 
     def projects(self) -> list[Project]:
         """All connected projects by path."""

@@ -20,8 +20,8 @@ from orchestrator.store import Tx
 
 #: Events that say nothing but what the merge requests show anyway; the settings of a project are not public.
 PUBLIC_SUBJECTS = ("account", "deployment", "preview", "switch")
-#: What operators see besides: settings, secrets by their names, what was connected.
-ALL_SUBJECTS = (*PUBLIC_SUBJECTS, "project")
+#: What operators see besides: what was set for projects, secrets by their names, who made tokens for the API.
+ALL_SUBJECTS = (*PUBLIC_SUBJECTS, "project", "token")
 
 _DEPLOYMENTS = select(t.deployment, t.preview.c.iid).join(
     t.preview, t.preview.c.id == t.deployment.c.preview_id
@@ -195,11 +195,11 @@ def events(tx: Tx, sought: Sought, *, most: int, before: int | None = None) -> l
     return [NumberedEvent(row.id, event_from(row), row.preview_id) for row in rows]
 
 
-def event_actors(tx: Tx, *, most: int = 50) -> list[str]:
+def event_actors(tx: Tx, subjects: Sequence[str], *, most: int = 50) -> list[str]:
     """Who has acted lately, by name."""
     newest = (
         select(t.event.c.who)
-        .where(t.event.c.subject.in_(PUBLIC_SUBJECTS))
+        .where(t.event.c.subject.in_(subjects))
         .order_by(t.event.c.id.desc())
         .limit(2000)
         .subquery()

@@ -256,6 +256,11 @@ class Settings(BaseSettings):
         description="How long deployments that have ended are kept, but for the newest of each preview and "
         "what a present lease may still have on an account.",
     )
+    chromium: str = Field(
+        "chromium",
+        description="Program, by its name or path, with which workers that have it take a picture of each "
+        "preview's page; empty: they take none. See operations.md.",
+    )
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Row,
+    Select,
     Table,
     case,
     insert,
@@ -808,6 +809,17 @@ class Tx(Stock):
         """Which logs of these deployments are kept, as (deployment id, kind)."""
         kept = select(t.log.c.deployment_id, t.log.c.kind).where(t.log.c.deployment_id.in_(deployment_ids))
         return frozenset((row.deployment_id, row.kind) for row in self._connection.execute(kept))
+
+    def picture_of(self, preview_id: int) -> Row[Any] | None:
+        """Of which deployment, at which commit, a preview's newest picture is, and when it was taken."""
+        query: Select[Any] = (
+            select(t.picture.c.deployment_id, t.picture.c.taken_at, t.deployment.c.sha)
+            .join(t.deployment, t.deployment.c.id == t.picture.c.deployment_id)
+            .where(t.deployment.c.preview_id == preview_id, t.picture.c.taken_at.is_not(None))
+            .order_by(t.picture.c.deployment_id.desc())
+            .limit(1)
+        )
+        return self._connection.execute(query).first()
 
     def switch(self, name: str) -> Any:
         """The value of a switch, None when it was never set."""

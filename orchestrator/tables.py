@@ -301,6 +301,22 @@ log = Table(
     UniqueConstraint("deployment_id", "kind"),
 )
 
+# What the pages of previews look like, or that it was tried to find out.
+picture = Table(
+    "picture",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("deployment_id", ForeignKey("deployment.id"), nullable=False, unique=True),
+    # When it was first tried.
+    Column("at", Double, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # Not to be tried again before.
+    Column("again_at", Double, nullable=False),
+    # Null, both: there is none yet.
+    Column("taken_at", Double),
+    Column("webp", LargeBinary(2**24 - 1).with_variant(MEDIUMBLOB(), "mysql", "mariadb")),
+)
+
 tally = Table(
     "tally",
     metadata,

@@ -17,13 +17,16 @@ from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from orchestrator import tables as t
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.report import instant
 from orchestrator.signing import digest
-from orchestrator.store import Store
+from orchestrator.store import Store, Tx
 
 log = logging.getLogger(__name__)
 
 #: A token that turns up where it should not is known as one of ours.
 PREFIX = "tfp_"
+#: Of the lines about tokens in the audit.
+SUBJECT = "token"
 #: Of one person.
 MOST = 20
 LONGEST_NAME = 100
@@ -102,8 +105,9 @@ class Tokens:
                 "created_at": now,
                 "expires_at": now + seconds,
             }
-            tx.connection.execute(insert(t.api_token).values(values))
-        log.info("%s made an API token", user_name)
+            made = tx.connection.execute(insert(t.api_token).values(values)).inserted_primary_key
+            why = f"{_told(name, scopes)}, until {instant(now + seconds)}"
+            _note(tx, made[0] if made else 0, ("", "made"), who=user_name, why=why, now=now)
         return secret
 
     def of(self, user_id: int) -> list[Token]:
@@ -112,13 +116,18 @@ class Tokens:
         with self._store.read() as tx:
             return [_token(row) for row in tx.connection.execute(query)]
 
-    def revoke(self, user_id: int, token_id: int) -> bool:
-        """Forget a person's token; False where the person has none of this number."""
+    def revoke(self, user_id: int, token_id: int, *, who: str, now: float) -> bool:
+        """Forget a person's token; `who` names the person. False where there is none of this number."""
         if not 0 < token_id < 2**31:
             return False
         is_it = (t.api_token.c.id == token_id, t.api_token.c.user_id == user_id)
         with self._store.write() as tx:
-            return bool(tx.connection.execute(delete(t.api_token).where(*is_it)).rowcount)
+            row = tx.connection.execute(select(t.api_token).where(*is_it)).first()
+            # Revoked twice at once it is revoked, and told, once.
+            if row is None or not tx.connection.execute(delete(t.api_token).where(*is_it)).rowcount:
+                return False
+            _note(tx, row.id, ("made", "revoked"), who=who, why=_told(row.name, row.scopes), now=now)
+        return True
 
     def used(self, secret: str, now: float) -> Token | None:
         """The token that `secret` proves, noted as used; None: there is none, or not any more."""
@@ -141,6 +150,15 @@ class Tokens:
                 tx.connection.execute(changed.values(used_at=now))
         except Conflict:
             log.debug("another request notes the use of token %s", token.id)
+
+
+def _told(name: str, scopes: Collection[str]) -> str:
+    return f"the API token '{name}', good for {' and '.join(sorted(scopes, reverse=True))}"
+
+
+def _note(tx: Tx, token_id: int, move: tuple[str, str], *, who: str, why: str, now: float) -> None:
+    """A line for the audit; the token itself is in no line."""
+    tx.add_event(SUBJECT, token_id, *move, who=who, why=why, now=now, preview_id=None)
 
 
 def _token(row: Row[Any]) -> Token:

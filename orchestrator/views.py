@@ -24,6 +24,15 @@ _LOG_LINES = 40
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a deployment's page looked like."""
+
+    deployment_id: int
+    sha: str
+    taken_at: float
+
+
+@dataclass(frozen=True)
 class PreviewView:
     """One preview with all that a page about it shows."""
 
@@ -36,6 +45,8 @@ class PreviewView:
     events: Sequence[Event] = ()
     #: Which logs are kept, as (deployment id, kind).
     logs: frozenset[tuple[int, str]] = frozenset()
+    #: The newest there is.
+    picture: Picture | None = None
 
     @property
     def newest(self) -> Deployment | None:
@@ -232,6 +243,7 @@ class Views:
             address=self.address(account.name) if account and is_live else None,
             events=tx.events_of(present.id) if with_events else (),
             logs=tx.kept_logs([d.id for d in deployments]) if with_events else frozenset(),
+            picture=_picture(tx, present.id) if with_events else None,
         )
 
     def _shared_account(self, tx: Tx, deployments: Sequence[Deployment]) -> Account | None:
@@ -265,6 +277,11 @@ def _log_ends(tx: Tx, present: Preview, newest: Deployment | None) -> Mapping[st
         return {}
     logs = {kind: tx.log(newest.id, kind) for kind in ("build", "job")}
     return {kind: "\n".join(text.splitlines()[-_LOG_LINES:]) for kind, text in logs.items() if text}
+
+
+def _picture(tx: Tx, preview_id: int) -> Picture | None:
+    row = tx.picture_of(preview_id)
+    return None if row is None else Picture(row.deployment_id, row.sha, row.taken_at)
 
 
 def _holder(tx: Tx, account: Account) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 
 from orchestrator import __version__, renovate
@@ -19,10 +19,11 @@ from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
 from orchestrator.records import Project
 from orchestrator.runtimes import BUILDERS
-from web import actions, audit, logs, people, shapes
+from orchestrator.watching import Watched, can_be_followed
+from web import actions, audit, people, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
-from web.parts import parts_of
+from web.parts import parts_of, watched_log
 from web.shapes import Body, Listed, Query
 
 _B = TypeVar("_B", bound=Body)
@@ -166,13 +167,12 @@ def log(query: shapes.LogQuery, deployment_id: int, kind: str) -> Response:
     text = parts_of(current_app).views.log(deployment_id, kind)
     if text is not None:
         return _lines(_numbered(text))
-    if not (query.follow and logs.can_be_followed(found.deployment, kind)):
+    if not (query.follow and can_be_followed(found.deployment, kind)):
         abort(404)
     room = room_of(current_app)
     if request.method != "GET" or not room.take():
         abort(429)
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    answer = _lines(_followed(app, deployment_id, kind))
+    answer = _lines(_followed(watched_log(current_app, deployment_id, kind)))
     answer.call_on_close(room.leave)
     return answer
 
@@ -186,8 +186,8 @@ def _numbered(text: str) -> Iterator[str]:
         yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"
 
 
-def _followed(app: Flask, deployment_id: int, kind: str) -> Iterator[str]:
-    for batches in logs.batches_of(app, deployment_id, kind, BEGIN):
+def _followed(watched: Watched) -> Iterator[str]:
+    for batches in watched.batches(BEGIN):
         for batch in batches:
             for number, line in enumerate(batch.lines, batch.first):
                 yield shapes.LineOut(number=number, text=line).model_dump_json() + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, Response, current_app, render_template, request
@@ -32,17 +32,26 @@ _FILTERS = ("project", "subject", "after", "who", "text", "since", "until")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+def subjects() -> Sequence[str]:
+    """What events who asks may see are about."""
+    return ALL_SUBJECTS if people.is_operator() else PUBLIC_SUBJECTS
+
+
 def sought(pages: Pages, given: Mapping[str, str]) -> Sought:
-    """The events that `given` (parameters of an address) asks for; raises :class:`BadInput`."""
+    """The events that `given` (parameters of an address) asks for, as far as who asks may see them.
+
+    Raises :class:`BadInput` when that makes no sense.
+    """
+    visible = subjects()
     path = given.get("project", "")
     project = next((one for one in pages.projects() if one.path == path), None)
     if path and project is None:
         raise BadInput(f"No project '{path[:100]}' is connected.")
     subject = given.get("subject", "")
-    subjects = _subjects()
-    if subject and subject not in subjects:
-        raise BadInput(f"The subject is one of {', '.join(subjects)}.")
+    if subject and subject not in visible:
+        raise BadInput(f"The subject is one of {', '.join(visible)}.")
     return Sought(
+        subjects=visible,
         subject=subject,
         who=given.get("who", "")[:255],
         text=given.get("text", "")[:255],
@@ -50,13 +59,7 @@ def sought(pages: Pages, given: Mapping[str, str]) -> Sought:
         project_id=project.id if project else None,
         since=_day(given.get("since", ""), "since"),
         until=_day(given.get("until", ""), "until", is_end=True),
-        subjects=subjects,
     )
-
-
-def _subjects() -> tuple[str, ...]:
-    """What who asks may be told of."""
-    return ALL_SUBJECTS if people.is_operator() else PUBLIC_SUBJECTS
 
 
 def _day(text: str, name: str, *, is_end: bool = False) -> float | None:
@@ -76,7 +79,7 @@ def _day(text: str, name: str, *, is_end: bool = False) -> float | None:
 @blueprint.get("/audit")
 def show() -> str:
     """The newest events that fit the filter."""
-    pages = parts_of(current_app).pages
+    pages, visible = parts_of(current_app).pages, subjects()
     before = request.args.get("before", type=int)
     found, names, following = pages.events(sought(pages, request.args), before=before, most=_SHOWN)
     chosen = {name: request.args[name] for name in _FILTERS if request.args.get(name)}
@@ -86,10 +89,10 @@ def show() -> str:
         names=names,
         next=following,
         chosen=chosen,
-        subjects=_subjects(),
+        subjects=visible,
         states=list(dict.fromkeys([*map(str, State), *map(str, AccountState)])),
         projects=pages.projects(),
-        actors=pages.actors(),
+        actors=pages.actors(visible),
     )
 
 

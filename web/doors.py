@@ -58,6 +58,7 @@ NEEDS: Mapping[str, Need] = {
     "audit": Need.READER,
     "live": Need.READER,
     "logs": Need.READER,
+    "pictures": Need.READER,
     "api": Need.READER,
     "actions": Need.DEVELOPER,
     "api_actions": Need.DEVELOPER,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flask import Blueprint, Flask, Response, abort, current_app, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, render_template, request, url_for
 from redis.exceptions import RedisError
 
-from orchestrator.livelog import BEGIN, Batch, LiveLog
+from orchestrator.livelog import BEGIN, Batch
 from orchestrator.markdown import plain
-from orchestrator.preview import Deployment, State
+from orchestrator.preview import Deployment
 from orchestrator.views import PreviewView
+from orchestrator.watching import Watched, can_be_followed
 from web import live
 from web.ansi import Piece, pieces
-from web.parts import call_follower, parts_of
+from web.parts import parts_of, watched_log
 
 blueprint = Blueprint("logs", __name__)
 
@@ -24,9 +24,6 @@ _AT = f"/<path:project>/-/<int:iid>/<int:deployment_id>/{_KINDS}"
 #: Lines on one page, and matches of one search.
 PAGE_LINES = 2000
 _MATCHES = 1000
-_WAIT_SECONDS = 2.0
-#: While a deployment is in this state its log of this kind is followed.
-_FOLLOWED = {"build": State.BUILDING, "job": State.LIVE}
 
 
 @dataclass(frozen=True)
@@ -74,38 +71,11 @@ def follow(project: str, iid: int, deployment_id: int, kind: str) -> Response:
     if not can_be_followed(deployment, kind):
         # To who was watching when it ended: do not ask again.
         return Response(status=204)
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    watched = watched_log(current_app, deployment_id, kind)
     after = request.headers.get("Last-Event-ID") or request.args.get("after") or BEGIN
     if not _is_place(after):
         after = BEGIN
-    return live.stream(lambda: _events(app, deployment_id, kind, after))
-
-
-def can_be_followed(deployment: Deployment, kind: str) -> bool:
-    """True while its build runs, or while its tool is live."""
-    return deployment.state is _FOLLOWED.get(kind)
-
-
-def batches_of(app: Flask, deployment_id: int, kind: str, after: str) -> Iterator[list[Batch]]:
-    """The lines of what runs as they come, nothing for a moment without any; ends with what runs.
-
-    Ends, too, when Redis is away: live lines are all that needs it.
-    """
-    log = _live(app, deployment_id, kind)
-    while True:
-        try:
-            if log.want():
-                call_follower(app, deployment_id)
-            found = log.after(after, wait_seconds=_WAIT_SECONDS)
-        except RedisError:
-            # Not at once again, with everybody who looks.
-            time.sleep(_WAIT_SECONDS)
-            return
-        if found:
-            after = found[-1].id
-        elif not _still_runs(app, deployment_id, kind):
-            return
-        yield found
+    return live.stream(lambda: _events(watched, after))
 
 
 def shown(batch: Batch) -> list[Line]:
@@ -113,36 +83,23 @@ def shown(batch: Batch) -> list[Line]:
     return [Line(number, pieces(text)) for number, text in enumerate(batch.lines, batch.first)]
 
 
-def _events(app: Flask, deployment_id: int, kind: str, after: str) -> Iterator[str]:
-    for batches in batches_of(app, deployment_id, kind, after):
+def _events(watched: Watched, after: str) -> Iterator[str]:
+    for batches in watched.batches(after):
         for batch in batches:
             lines = [[line.number, line.pieces] for line in shown(batch)]
             yield live.event("lines", lines, number=batch.id)
         if not batches:
             yield ": still here\n\n"
-    if not _still_runs(app, deployment_id, kind):
+    if not watched.still_runs():
         yield live.event("end", {})
-
-
-def _still_runs(app: Flask, deployment_id: int, kind: str) -> bool:
-    with parts_of(app).store.read() as tx:
-        return can_be_followed(tx.deployment(deployment_id), kind)
 
 
 def _so_far(deployment: Deployment, kind: str) -> list[Batch]:
     """What is known of the running log; looking at the page has it followed."""
-    log = _live(current_app, deployment.id, kind)
     try:
-        if log.want():
-            call_follower(current_app, deployment.id)
-        return log.after(BEGIN, wait_seconds=0)
+        return watched_log(current_app, deployment.id, kind).so_far(BEGIN)
     except RedisError:
         return []
-
-
-def _live(app: Flask, deployment_id: int, kind: str) -> LiveLog:
-    parts = parts_of(app)
-    return LiveLog(parts.redis, parts.settings.queue_prefix, deployment_id, kind)
 
 
 def _is_place(text: str) -> bool:

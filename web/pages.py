@@ -10,6 +10,7 @@ from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
 from orchestrator.opinion import lacks, told
 from orchestrator.pages import PICTURE_SECONDS, Pages
+from orchestrator.pictures import HEIGHT, WIDTH
 from orchestrator.preview import State
 from orchestrator.records import Project
 from orchestrator.runtimes import BUILDERS
@@ -96,6 +97,7 @@ def preview(project: str, iid: int) -> str:
         rights_unknown=not is_known,
         acts=offer is not None,
         public=_is_public(),
+        picture_size=(WIDTH, HEIGHT),
         took={deployment.id: stages(deployment) for deployment in view.deployments},
         awaited={one.id: lacks(one.failure) for one in view.deployments if one.state is State.BLOCKED},
         opinions={deployment.id: told(deployment) for deployment in view.deployments},

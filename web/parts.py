@@ -1,4 +1,4 @@
-"""What the views share: the parts of the product, and the way to the queue."""
+"""What the views share, and the command line: the parts of the product, and the way to the queue."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.errors import TryLater
 from orchestrator.hints import Hints
 from orchestrator.records import Due
+from orchestrator.watching import Watched
 
 _PARTS = "toolforge_preview_parts"
 _HINTS = "toolforge_preview_hints"
@@ -19,6 +20,12 @@ _HINTS = "toolforge_preview_hints"
 
 def install(app: Flask, parts: Parts) -> None:
     """Give `app` its parts."""
+    app.extensions[_PARTS] = parts
+    app.extensions[_HINTS] = hints_of(parts)
+
+
+def hints_of(parts: Parts) -> Hints:
+    """A way to the queue for a process that is no worker."""
     celery = Celery("toolforge_preview", broker=parts.settings.redis_url, set_as_current=False)
     celery.conf.broker_transport_options = {
         "global_keyprefix": f"{parts.settings.queue_prefix}:",
@@ -33,8 +40,7 @@ def install(app: Flask, parts: Parts) -> None:
         except OperationalError as error:
             raise TryLater(f"the queue cannot be reached: {error}") from None
 
-    app.extensions[_PARTS] = parts
-    app.extensions[_HINTS] = Hints(send, parts.redis, parts.settings.queue_prefix)
+    return Hints(send, parts.redis, parts.settings.queue_prefix)
 
 
 def parts_of(app: Flask) -> Parts:
@@ -49,7 +55,12 @@ def say(app: Flask, dues: Iterable[Due]) -> None:
     hints.say(dues)
 
 
-def call_follower(app: Flask, deployment_id: int) -> None:
-    """Have a worker follow the log of a running build, or of a tool that is live."""
-    hints: Hints = app.extensions[_HINTS]
-    hints.follow(deployment_id)
+def watched_log(app: Flask, deployment_id: int, kind: str) -> Watched:
+    """The log of a running build, or of a tool that is live."""
+    return watch(parts_of(app), app.extensions[_HINTS], deployment_id, kind)
+
+
+def watch(parts: Parts, hints: Hints, deployment_id: int, kind: str) -> Watched:
+    """The same for who has no application."""
+    prefix = parts.settings.queue_prefix
+    return Watched(parts.store, parts.redis, prefix, deployment_id, kind, call=hints.follow)

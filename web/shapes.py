@@ -73,8 +73,9 @@ class EventsQuery(PageQuery):
     """Which events; the same as on the audit page."""
 
     project: str = Field("", max_length=255, description="Path of a project, as `group/tool`.")
-    subject: Literal["account", "deployment", "preview", "switch", "project"] | None = Field(
-        None, description="What about; what is set for a project is told to operators only."
+    subject: Literal["account", "deployment", "preview", "switch", "project", "token"] | None = Field(
+        None,
+        description="What about; `project` (what was set for it) and `token` are for operators.",
     )
     after: str = Field("", max_length=16, description="The state that was entered.")
     who: str = Field("", max_length=255, description="Who did it.")

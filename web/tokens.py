@@ -54,7 +54,8 @@ def make() -> ResponseReturnValue:
 @blueprint.post("/<int:token_id>/revoke")
 def revoke(token_id: int) -> ResponseReturnValue:
     """Make one count no more, from now on."""
-    if not parts_of(current_app).tokens.revoke(people.known_person().id, token_id):
+    me = people.known_person()
+    if not parts_of(current_app).tokens.revoke(me.id, token_id, who=me.name, now=time.time()):
         abort(404)
     flash("It is revoked.", "success")
     return redirect(url_for("tokens.show"), 303)

@@ -21,6 +21,7 @@ from orchestrator.hints import CLOCK_QUEUE, FOLLOW, LOOK, SWEEP, Hints
 from orchestrator.records import Kind
 from orchestrator.settings import load_settings
 from worker.follow import Followers
+from worker.pictures import Photographer
 from worker.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,18 @@ def follow(_: str, row_id: int) -> None:
         followers().follow(row_id)
 
 
+@cache
+def photographer() -> Photographer:
+    """Who takes pictures in this process."""
+    return Photographer(parts)
+
+
 @app.task(name=SWEEP)
 def sweep() -> None:
-    """Put everything that is due on the queue."""
+    """Put everything that is due on the queue; what nobody waits for comes last."""
     runner().sweep()
     parts.pulse.beat()
+    photographer().look()
 
 
 @beat_init.connect

@@ -9,6 +9,7 @@ from orchestrator import outcome as out
 from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.forgetting import PAGE, ROUND_SECONDS
+from orchestrator.pictures import AFTER_SECONDS
 from orchestrator.preview import State, Step
 from orchestrator.records import Kind
 from tests.orchestrator.scene import A, B, C, World
@@ -45,6 +46,14 @@ def _keep_logs(world: World) -> None:
 def _has_logs(world: World, ids: list[int]) -> list[int]:
     with world.store.read() as tx:
         return sorted(number for number, _ in tx.kept_logs(ids))
+
+
+def _keep_picture(world: World, parts: Parts) -> None:
+    """What is live now has a picture."""
+    world.later(AFTER_SECONDS)
+    wanted = parts.pictures.next(world.now)
+    assert wanted is not None
+    assert parts.pictures.keep(wanted, b"webp", world.now)
 
 
 def _tidy(world: World) -> None:
@@ -112,6 +121,35 @@ def test_the_log_of_an_open_merge_requests_newest_deployment_stays(world: World)
     world.later(_YEARS)
     _forget(world)
     assert _has_logs(world, ids) == [ids[0]]
+
+
+def test_the_picture_of_what_is_live_stays_and_of_what_is_over_it_goes(
+    world: World, any_parts: Parts
+) -> None:
+    world.sees(sha=A)
+    world.goes_live()
+    _keep_picture(world, any_parts)
+    world.later(_YEARS)
+    _forget(world)
+    assert _count(world, "picture") == 1
+    _close(world)
+    world.later(_YEARS)
+    _forget(world)
+    assert _count(world, "picture") == 0
+    assert _ids(world), "the deployment is still there"
+
+
+def test_a_picture_goes_with_its_deployment(world: World, any_parts: Parts) -> None:
+    world.sees(sha=A)
+    world.goes_live()
+    _keep_picture(world, any_parts)
+    _close(world)
+    world.sees(sha=B, state="opened")
+    _close(world)
+    world.later(_YEARS)
+    _forget(world)
+    assert _count(world, "picture") == 0
+    assert len(_ids(world)) == 1
 
 
 def test_the_log_of_what_is_not_settled_stays(world: World) -> None:

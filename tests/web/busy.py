@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 from orchestrator import outcome as out
 from orchestrator.outcome import CheckResult, Failure, KeptLog
+from orchestrator.pictures import AFTER_SECONDS
 from orchestrator.scheduler import Limits
 from tests.orchestrator.scene import B, World
 from tests.web.scene import WebScene
 
 HOSTILE = '<script>alert("x")</script> \u202e gnp.exe <img src=x onerror=alert(1)>'
+#: A picture of one point.
+WEBP = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAwA0JaQAA3AA/vuUAAA="
 LOG = "\n".join(
     [
         "[step-build] \x1b[1;32m-----> Python app detected\x1b[0m",
@@ -48,6 +52,10 @@ def busy(web: WebScene, *, hours_ago: float = 0.9) -> World:
     world.later(300)
     world.sees(1, B)
     world.goes_live(1)
+    pictures = web.parts.pictures
+    wanted = pictures.next(world.now + AFTER_SECONDS)
+    assert wanted is not None
+    pictures.keep(wanted, base64.b64decode(WEBP), world.now)
     world.now = time.time() - 300
     world.sees(4, title=HOSTILE, source_branch=HOSTILE)
     world.step(out.BuildStarted("b4"), 4)

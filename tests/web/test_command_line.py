@@ -1,12 +1,15 @@
-"""The command line of a maintainer, on a machine that has nothing but a token, against a real web process."""
+"""The command line of a maintainer, on a machine that has nothing but a token, against a real web process.
+
+What only looks is the same on the machine of the service, with its settings and no server.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from deploy.cli import cli
+from deploy.stack import settings_environment
 from orchestrator import outcome as out
 from orchestrator.errors import PreviewError
 from orchestrator.settings import PREFIX
@@ -30,16 +34,20 @@ NAME = "group/tool!1"
 
 @dataclass(frozen=True)
 class Laptop:
-    """Has no settings, no database, and perhaps a token."""
+    """Has no settings and no database, but perhaps a token; without a server, the settings of the service."""
 
     server: str
     folder: Path
     token: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def _line(self, verb: str, *arguments: str) -> list[str]:
+        return ["preview", verb, *(("--server", self.server) if self.server else ()), *arguments]
 
     def runs(self, verb: str, *arguments: str) -> Result:
         """Run one command."""
-        given = {"COLUMNS": "200", f"{PREFIX}TOKEN": self.token}
-        return CliRunner().invoke(cli, ["preview", verb, "--server", self.server, *arguments], env=given)
+        given = {"COLUMNS": "200", f"{PREFIX}TOKEN": self.token, **self.settings}
+        return CliRunner().invoke(cli, self._line(verb, *arguments), env=given)
 
     def says(self, verb: str, *arguments: str) -> str:
         """What a command that went well says."""
@@ -60,8 +68,9 @@ class Laptop:
         given |= {
             "BROWSER": f"{sys.executable} {self.folder / 'browser.py'} %s",
             f"{PREFIX}TOKEN": self.token,
+            **self.settings,
         }
-        command = [sys.executable, "-m", "deploy", "preview", verb, "--server", self.server, *arguments]
+        command = [sys.executable, "-m", "deploy", *self._line(verb, *arguments)]
         return subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -74,43 +83,71 @@ def laptop(house: House, tmp_path: Path) -> Iterator[Laptop]:
         yield Laptop(house.url, tmp_path, made(visitor))
 
 
-def test_previews_are_listed_and_shown(house: House, laptop: Laptop) -> None:
+@pytest.fixture(params=["by a server", "in the database"])
+def either(request: pytest.FixtureRequest, house: House, laptop: Laptop) -> Laptop:
+    """That one, or the machine of the service."""
+    if request.param == "by a server":
+        return laptop
+    return Laptop("", laptop.folder, settings=settings_environment(house.web.parts.settings))
+
+
+def test_previews_are_listed(house: House, laptop: Laptop) -> None:
+    told = laptop.says("list")
+    for words in (NAME, "live", "https://dev-0.toolforge.org/"):
+        assert words in told
+
+
+def test_a_preview_is_shown(house: House, either: Laptop) -> None:
     house.world.sees(2)
     failure = out.Failure("build", "a package could not be installed", "Pin another version.", "no match")
     house.world.steps(out.BuildStarted("b2"), out.StageFailed(failure), iid=2)
-    for told in (laptop.says("list"), laptop.says("show", NAME)):
-        assert NAME in told
-        assert "live" in told
-        assert "https://dev-0.toolforge.org/" in told
-    failed = laptop.says("show", "group/tool!2")
+    told = either.says("show", NAME)
+    for words in (NAME, "Change 1", f"live, commit {A}", "https://dev-0.toolforge.org/ until "):
+        assert words in told
+    failed = either.says("show", "group/tool!2")
     for words in ("failed", "a package could not be installed", "Pin another version.", "no match"):
         assert words in failed
 
 
-def test_what_the_latest_builder_makes_of_it_is_shown(house: House, laptop: Laptop) -> None:
+def test_what_the_latest_builder_makes_of_it_is_shown(house: House, either: Laptop) -> None:
     house.world.sees(2)
     house.world.steps(out.BuildStarted("b2"), REFUSED, out.OpinionStarted("x"), BUILDS, iid=2)
-    assert "second opinion: It will build with the latest builder" in laptop.says("show", "group/tool!2")
+    assert "second opinion: It will build with the latest builder" in either.says("show", "group/tool!2")
 
 
-def test_a_preview_is_opened_in_the_browser(house: House, laptop: Laptop) -> None:
-    opened = laptop.as_a_process("open", NAME)
+def test_to_look_here_or_by_a_server_is_the_same(house: House, laptop: Laptop) -> None:
+    house.world.sees(2, title="a \x1b[31m title \u202e", fork=True)
+    with house.web.parts.store.write() as tx:
+        tx.put_log(
+            house.world.deployment().id, "build", "\x1b[31mone\n\n\x07two", is_truncated=False, now=1.0
+        )
+    here = Laptop("", laptop.folder, settings=settings_environment(house.web.parts.settings))
+    for words in (("show", NAME), ("show", "group/tool!2"), ("logs", NAME)):
+        told = here.says(*words)
+        assert told == laptop.says(*words)
+        assert not {"\x1b", "\x07", "\u202e"} & set(told)
+    for refused in (("logs", "group/tool!2"), ("logs", "--job", NAME), ("open", "group/tool!2")):
+        assert here.is_refused(*refused) == laptop.is_refused(*refused)
+
+
+def test_a_preview_is_opened_in_the_browser(house: House, laptop: Laptop, either: Laptop) -> None:
+    opened = either.as_a_process("open", NAME)
     assert (opened.returncode, opened.stdout) == (0, "https://dev-0.toolforge.org/\n")
-    assert (laptop.folder / "opened").read_text() == "https://dev-0.toolforge.org/"
+    assert (either.folder / "opened").read_text() == "https://dev-0.toolforge.org/"
     laptop.says("stop", NAME)
-    refused = laptop.as_a_process("open", NAME)
+    refused = either.as_a_process("open", NAME)
     assert (refused.returncode, refused.stderr) == (2, "Error: Nothing of group/tool!1 is up.\n")
 
 
-def test_logs_are_printed_line_by_line(house: House, laptop: Laptop) -> None:
-    assert "There is no such log" in laptop.is_refused("logs", NAME)
+def test_logs_are_printed_line_by_line(house: House, either: Laptop) -> None:
+    assert "There is no such log" in either.is_refused("logs", NAME)
     with house.web.parts.store.write() as tx:
         number = house.world.deployment().id
         tx.put_log(number, "build", "one\ntwo", is_truncated=False, now=1.0)
         tx.put_log(number, "job", "served", is_truncated=False, now=1.0)
-    assert laptop.says("logs", NAME) == "one\ntwo\n"
-    assert laptop.says("logs", "-f", NAME) == laptop.says("logs", NAME)
-    assert laptop.says("logs", "--job", NAME) == "served\n"
+    assert either.says("logs", NAME) == "one\ntwo\n"
+    assert either.says("logs", "-f", NAME) == either.says("logs", NAME)
+    assert either.says("logs", "--job", NAME) == "served\n"
 
 
 def test_what_is_done_is_done_by_the_tokens_person(house: House, laptop: Laptop) -> None:
@@ -138,8 +175,9 @@ def test_a_strangers_commit_is_not_approved_without_its_name(house: House, lapto
 
 
 @pytest.mark.parametrize("name", ["group/tool!9", "group/tool", "!1", "no/such!1", "../..!1", "a?b#c!1"])
-def test_what_is_not_there_is_refused_with_where_to_look(laptop: Laptop, name: str) -> None:
-    assert f"There is no preview '{name}'" in laptop.is_refused("show", name)
+@pytest.mark.parametrize("verb", ["show", "logs", "open"])
+def test_what_is_not_there_is_refused_with_where_to_look(either: Laptop, verb: str, name: str) -> None:
+    assert f"There is no preview '{name}'" in either.is_refused(verb, name)
 
 
 def test_without_a_token_that_counts_one_is_told_where_they_are_made(house: House, laptop: Laptop) -> None:

@@ -66,6 +66,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "logs.page": READERS,
     "logs.raw": READERS,
     "logs.follow": READERS,
+    "pictures.picture": READERS,
     "live.live": READERS,
     "audit.show": OPERATOR,
     "audit.export": OPERATOR,

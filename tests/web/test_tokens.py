@@ -178,3 +178,60 @@ def test_while_gitlab_is_away_an_operators_token_waits(
     fault = gitlab.faults.add("GET /users/:user_id", "status", status=500, count=1)
     assert asks(house, secret).status_code == 503
     assert fault.struck == 1
+
+
+def test_the_audit_says_who_made_and_revoked_which_token_and_not_the_token(
+    house: House, developer: Visitor
+) -> None:
+    secret = made(developer, name="nightly <b>bot</b>")
+    made(developer, scope="read", name="a badge")
+    assert developer.posts("/tokens/1/revoke").status_code == 303
+    assert developer.posts("/tokens/1/revoke").status_code == 404
+    with house.visitor("operator") as operator:
+        told = _told(operator)
+        page = operator.get("/audit?subject=token&who=dana").text
+    assert {row["who"] for row in told.values()} == {"dana"}
+    assert list(told) == ["1 revoked", "2 made", "1 made"]
+    revoked, read, act = told.values()
+    assert act["why"].startswith("the API token 'nightly <b>bot</b>', good for read and act, until ")
+    assert read["why"].startswith("the API token 'a badge', good for read, until ")
+    assert revoked["why"] == "the API token 'nightly <b>bot</b>', good for read and act"
+    assert "nightly &lt;b&gt;bot" in page
+    with house.web.parts.store.engine.connect() as connection:
+        everything = str(connection.execute(select(t.event)).all())
+    assert secret not in everything
+    assert secret.removeprefix("tfp_") not in everything
+
+
+def _told(visitor: Visitor) -> dict[str, dict[str, str]]:
+    """What the audit says of tokens, by number and what became of it."""
+    rows = visitor.get("/audit.json?subject=token").json()
+    return {f"{row['subject_id']} {row['after']}": row for row in rows}
+
+
+def test_who_makes_tokens_is_told_to_operators_alone(house: House, developer: Visitor) -> None:
+    secret = made(developer, name="a script")
+    for visitor in (developer, house.visitor()):
+        with visitor:
+            page = visitor.get("/audit").text
+            assert "a script" not in page
+            assert 'value="token"' not in page
+            assert "a script" not in visitor.get("/audit.csv").text
+            assert "a script" not in visitor.get("/api/v1/events").text
+            for path in ("/audit", "/audit.csv", "/api/v1/events"):
+                assert visitor.get(f"{path}?subject=token").status_code == 400
+    assert asks(house, secret, "/api/v1/events?subject=token").status_code == 400
+    with house.visitor("operator") as operator:
+        assert "a script" in operator.get("/audit").text
+        token = made(operator, name="of the operator")
+        told = asks(house, token, "/api/v1/events?subject=token").json()["items"]
+        assert [event["who"] for event in told] == ["olga", "dana"]
+
+
+def test_a_token_that_could_not_be_made_or_revoked_leaves_no_line(house: House, developer: Visitor) -> None:
+    developer.posts("/tokens", name="", scope="read", days="30")
+    developer.posts("/tokens/7/revoke")
+    with house.visitor("operator") as operator:
+        made(operator, name="theirs")
+        assert developer.posts("/tokens/1/revoke").status_code == 404
+        assert list(_told(operator)) == ["1 made"]
