@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from orchestrator import reading
+from orchestrator import reading, watching
 from orchestrator.errors import NotFound
 from orchestrator.incidents import LATELY_SECONDS, Affected, Incident, incidents
+from orchestrator.mainline import Verdict
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
@@ -49,7 +50,7 @@ class Named:
     @property
     def name(self) -> str:
         """As GitLab writes it."""
-        return f"{self.project.path}!{self.preview.iid}"
+        return f"{self.project.path}{self.preview.reference}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class BranchState:
+    """A default branch that is watched."""
+
+    verdict: Verdict
+    newest: Deployment | None
+
+
+@dataclass(frozen=True)
 class ProjectPage:
     """A project with a page of its merge requests."""
 
@@ -120,6 +129,8 @@ class ProjectPage:
     record: Record
     #: Older ones come before this number; None: there are none.
     next: int | None
+    #: Of its default branch, where that is watched.
+    branch: BranchState | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,8 @@ class Pages:
                 return None
             rows, following = self._rows(tx, [project], project.id, before=before, most=most)
             judged = record(reading.deployments_of(tx, project.id, most=_RECORD_OF))
-        return ProjectPage(project, rows, judged, following)
+            branch = _branch_state(tx, project) if watching.is_watched(project) else None
+        return ProjectPage(project, rows, judged, following, branch)
 
     def previews(
         self, path: str | None, *, before: int | None, most: int, is_open: bool | None
@@ -266,6 +278,11 @@ class Pages:
         """All connected projects by path."""
         with self._store.read() as tx:
             return [project for project in tx.projects() if project.removed_at is None]
+
+    def branches(self) -> Mapping[int, BranchState]:
+        """The default branches that are watched, by the project's id."""
+        with self._store.read() as tx:
+            return {one.id: _branch_state(tx, one) for one in tx.projects() if watching.is_watched(one)}
 
     def incidents(self, now: float) -> list[Incident]:
         """What fails in several projects for the same cause."""
@@ -373,6 +390,10 @@ class Pages:
             leases=leases,
             address=self._views.address(account.name),
         )
+
+
+def _branch_state(tx: Tx, project: Project) -> BranchState:
+    return BranchState(watching.verdict(tx, project.id), watching.newest(tx, project.id))
 
 
 def _tenant(projects: Mapping[int, Project], previews: Mapping[int, Preview], one: Deployment) -> Tenant:

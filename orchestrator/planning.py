@@ -62,6 +62,11 @@ class _Plan:
                 waiting = self._deployments[deployment_id]
                 failure = history.does_not_fit(needs_bytes, largest)
                 self._journal.put_deployment(waiting, preview.refuse(waiting, failure, self._now))
+            case scheduler.GiveUp(deployment_id):
+                tried = self._deployments[deployment_id]
+                why = "a merge request needs its place; it is tried again when nobody waits"
+                ended = preview.end(tried, State.CANCELLED, self._now)
+                self._journal.put_deployment(tried, ended, why=why)
 
     def note_quiet(self, ready: Iterable[int]) -> None:
         """Those that waited for quiet wait for their turn from now on, which their reports say."""

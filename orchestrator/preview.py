@@ -82,6 +82,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
         State.CANCELLED,
     ): "the merge request was closed, or somebody said stop, during the build",
     (State.BUILDING, State.QUEUED): "its account could not be used; it waits for another",
+    (State.STARTING, State.STOPPED): "its job is ready and stays so, and nothing else was wanted",
     (State.STARTING, State.CHECKING): "the published job is ready and stays so",
     (State.STARTING, State.FAILED): "the job crashed, or was not ready in time",
     (State.STARTING, State.SUPERSEDED): "a newer commit was pushed before it was published",
@@ -133,6 +134,8 @@ _WITH_JOBS = frozenset({State.STARTING, State.CHECKING, State.LIVE})
 REBUILD = "rebuild"
 #: The trigger of any other that a person asked for.
 COMMAND = "command"
+#: The trigger of deployments of a default branch, which nobody waits for.
+WATCH = "watch"
 #: Triggers of deployments that somebody asked for by a command.
 ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
@@ -211,6 +214,11 @@ class Deployment:
     def candidate_name(self) -> str:
         """The name of the unpublished job that tries the image out beside the running one."""
         return f"candidate-d{self.id}"
+
+    @property
+    def is_spare(self) -> bool:
+        """True for what is tried only with what nobody needs, without being published, and is not kept."""
+        return self.trigger == WATCH
 
     @property
     def is_pending(self) -> bool:

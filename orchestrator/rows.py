@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
+from orchestrator.mainline import Verdict
 from orchestrator.outcome import CheckResult, Evidence, Failure, Pin, Refusal, Retry
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -27,7 +28,7 @@ def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
 
 _project, _preview, _account = _reader(Project), _reader(Preview), _reader(Account)
 _deployment, _delivery, _event = _reader(Deployment), _reader(Delivery), _reader(Event)
-_lease, _runtime = _reader(Lease), _reader(RuntimeSeen)
+_lease, _runtime, _verdict = _reader(Lease), _reader(RuntimeSeen), _reader(Verdict)
 
 
 def project_from(row: Row[Any]) -> Project:
@@ -71,6 +72,13 @@ def deployment_from(row: Row[Any]) -> Deployment:
 def _failure(kept: Mapping[str, Any]) -> Failure:
     lines = tuple(Evidence(**line) for line in kept.get("evidence", ()))
     return Failure(**{**kept, "evidence": lines})
+
+
+def verdict_from(row: Row[Any]) -> Verdict:
+    """What is known of a default branch."""
+    values = _verdict(row)
+    values["failure"] = _failure(values["failure"]) if values["failure"] else None
+    return Verdict(**values)
 
 
 def delivery_from(row: Row[Any]) -> Delivery:

@@ -17,6 +17,8 @@ from orchestrator.preview import ASKED_FOR, Deployment, State, Step
 from orchestrator.records import Project
 
 _SUCCESSES_TO_RISE = 3
+#: Accounts that stay free beside one on which something is tried that nobody waits for.
+_LEFT_FREE = 1
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ class Snapshot:
     largest_store: int | None = None
     #: Operators have frozen the builds: nothing is begun, and nothing gives way.
     frozen: bool = False
+    #: Those that wait to be tried with what nobody needs, ...
+    spares: Collection[Waiting] = ()
+    #: ... and the ids of those that are being tried.
+    spares_going: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,14 @@ class Refuse:
     largest_store: int
 
 
-Decision = Start | Serve | MakeRoom | CleanFirst | Refuse
+@dataclass(frozen=True)
+class GiveUp:
+    """End this build of what nobody waits for: somebody else goes without its slot or its account."""
+
+    deployment_id: int
+
+
+Decision = Start | Serve | MakeRoom | CleanFirst | Refuse | GiveUp
 
 
 def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
@@ -197,6 +210,7 @@ def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     # Who has an account of its own need not wait for those ahead who have none.
     for waiting in planner.left_with_account(line).turns(snapshot.building, limits, now):
         planner.consider(waiting)
+    planner.consider_spares(line)
     return [*_serve(snapshot), *planner.decisions, *planner.make_room()]
 
 
@@ -235,6 +249,7 @@ class _Planner:
         self._considered: set[int] = set()
         self._in_vain = 0
         self._cleaned_first: set[int] = set()
+        self._given_up = 0
         self.decisions: list[Decision] = []
 
     def refuse(self, line: Line) -> None:
@@ -274,6 +289,31 @@ class _Planner:
             self._consider_free(waiting)
         self._in_vain += len(self.decisions) == begun
 
+    def consider_spares(self, line: Line) -> None:
+        """Try one of those that nobody waits for; or end what is tried, when somebody else goes without.
+
+        One at a time in the whole pool, and never on the last free account: who comes next must not find
+        that it has to be cleaned first.
+        """
+        snapshot = self._snapshot
+        if not snapshot.spares and not snapshot.spares_going:
+            return
+        if self._goes_anybody_without(line):
+            self.decisions += [GiveUp(deployment_id) for deployment_id in sorted(snapshot.spares_going)]
+            self._given_up = len(snapshot.spares_going)
+            return
+        if snapshot.spares_going or len(self._free) < _LEFT_FREE + 1:
+            return
+        for waiting in sorted(snapshot.spares, key=lambda one: one.since):
+            account_id = self._fitting(self._free, waiting)
+            if account_id is not None:
+                self._start(waiting, self._places[account_id])
+                return
+
+    def _goes_anybody_without(self, line: Line) -> bool:
+        served = {one.deployment_id for one in self.decisions if isinstance(one, Start | Refuse)}
+        return any(waiting.deployment_id not in served for waiting in line)
+
     def make_room(self) -> list[Decision]:
         """The live previews that have been up longest and have had their time, as many as are wanted."""
         return [MakeRoom(show.preview_id) for show in self._ripe[: max(self._wanted(), 0)]]
@@ -281,7 +321,8 @@ class _Planner:
     def _wanted(self) -> int:
         """How many accounts are wanted by those who were considered, but for those about to be free."""
         sharers = -(-self._homeless_sharers // self._limits.builds_per_account)
-        return self._homeless + sharers - self._snapshot.cleaning - len(self._cleaned_first)
+        about_to_be_free = self._snapshot.cleaning + len(self._cleaned_first) + self._given_up
+        return self._homeless + sharers - about_to_be_free
 
     def _consider_beside(self, waiting: Waiting) -> None:
         """Its preview has an account: build there, beside what runs, or clean it first if that cannot be."""
@@ -371,11 +412,12 @@ def take_snapshot(
     at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
-    waiting = [
-        _waiting(d, project_id, needs)
+    ready = [
+        (d, project_id)
         for d, project_id in going
         if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
     ]
+    waiting = [_waiting(d, project_id, needs) for d, project_id in ready if not d.is_spare]
     waited_for = {one.preview_id for one in waiting}
     held = [a.preview_id for a in accounts if a.preview_id is not None]
     return Snapshot(
@@ -401,6 +443,8 @@ def take_snapshot(
         alone=frozenset(p for p in held if p in waited_for and busy[p] == (p in at_rest)),
         largest_store=largest_store(accounts),
         frozen=frozen,
+        spares=[_waiting(d, project_id, needs) for d, project_id in ready if d.is_spare],
+        spares_going=[d.id for d, _ in going if d.is_spare and d.is_pending and d.account_id is not None],
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator import sight
+from orchestrator import mainline, sight, watching
 from orchestrator.errors import BadInput
 from orchestrator.forecast import Turn
+from orchestrator.mainline import Issue
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Event, Lease, Preview, Project
+from orchestrator.records import BRANCH_IID, Event, Lease, Preview, Project
 from orchestrator.report import Subject
+from orchestrator.rules import MainWatch
 from orchestrator.scheduler import Limits
 from orchestrator.sight import Sight
 from orchestrator.store import Store, Tx
@@ -181,8 +183,8 @@ class Views:
         ]
 
     def preview(self, project_path: str, iid: int) -> PreviewView | None:
-        """One preview, with its timeline."""
-        if not 0 < iid < 2**31:
+        """One preview, with its timeline; number 0 is the default branch, where it has been tried."""
+        if not BRANCH_IID <= iid < 2**31:
             return None
         with self._store.read() as tx:
             project = tx.project_at(project_path)
@@ -217,6 +219,21 @@ class Views:
                 held=self._held(tx, project, view.newest, now),
                 logs=_log_ends(tx, present, view.newest),
             )
+
+    def branch_report(self, preview_id: int) -> tuple[Project, Issue | None] | None:
+        """Of a default branch: its project, and the issue that it should have, where one is wanted.
+
+        None for the preview of a merge request.
+        """
+        with self._store.read() as tx:
+            present = tx.preview(preview_id)
+            if not present.is_branch:
+                return None
+            project, known = tx.project(present.project_id), watching.verdict(tx, present.project_id)
+        is_wanted = watching.is_watched(project) and project.rules.watch_main is MainWatch.ISSUE
+        page_url = self.page_url(project, present.iid)
+        issue = mainline.issue(known, present.source_branch, page_url) if is_wanted else None
+        return project, issue
 
     def _view(
         self, tx: Tx, project: Project, present: Preview, *, limit: int = 100, with_events: bool = False
@@ -256,7 +273,12 @@ class Views:
 
 
 def _untold(tx: Tx, projects: Mapping[int, Project]) -> list[str]:
-    return [f"{projects[project_id].path}!{iid}: {error}" for project_id, iid, error in tx.untold()]
+    return [
+        f"{projects[project_id].path}!{iid}: {error}"
+        if iid != BRANCH_IID
+        else f"{projects[project_id].path}!{iid}, the issue about its default branch: {error}"
+        for project_id, iid, error in tx.untold()
+    ]
 
 
 def _log_ends(tx: Tx, present: Preview, newest: Deployment | None) -> Mapping[str, str]:
@@ -273,4 +295,4 @@ def _holder(tx: Tx, account: Account) -> str:
 
 def _name(tx: Tx, preview_id: int) -> str:
     present = tx.preview(preview_id)
-    return f"{tx.project(present.project_id).path}!{present.iid}"
+    return f"{tx.project(present.project_id).path}{present.reference}"

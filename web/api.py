@@ -95,7 +95,8 @@ def _pages() -> Pages:
 @operation("/projects", returns=Listed[shapes.ProjectOut])
 def projects(_: Query) -> Listed[shapes.ProjectOut]:
     """All connected projects by path."""
-    found = [shapes.ProjectOut.of(project) for project in _pages().projects()]
+    branches = _pages().branches()
+    found = [shapes.ProjectOut.of(project, branches.get(project.id)) for project in _pages().projects()]
     return Listed[shapes.ProjectOut](items=found)
 
 

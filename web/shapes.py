@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
-from orchestrator.pages import Named, Place, Row, Tenant
+from orchestrator.pages import BranchState, Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
 from orchestrator.reading import NumberedEvent
@@ -95,22 +95,6 @@ class Listed(BaseModel, Generic[_T]):
     )
 
 
-class ProjectOut(BaseModel):
-    """A connected GitLab project."""
-
-    id: int
-    gitlab_id: int
-    path: str
-    web_url: str
-    build_seconds: float | None = Field(description="What its newest builds took.")
-    image_bytes: int | None
-
-    @classmethod
-    def of(cls, project: Project) -> ProjectOut:
-        """The shape of `project`."""
-        return cls.model_validate(project, from_attributes=True)
-
-
 class CheckOut(BaseModel):
     """One smoke check's answer."""
 
@@ -138,6 +122,63 @@ class FailureOut(BaseModel):
     evidence: list[EvidenceOut]
     log: str = Field(description="In which log the lines are: `build`, `job`, or empty.")
     facts: dict[str, Words] = Field(description="What the lines name, such as a version.")
+
+
+class BranchOut(BaseModel):
+    """Whether a default branch deploys, by builds that were started without being published."""
+
+    deploys: bool | None = Field(description="By the newest verdict; null before the first.")
+    checked_at: datetime | None = Field(description="When there was a verdict last.")
+    good_at: datetime | None = Field(description="When it was last seen to deploy.")
+    good_sha: str | None
+    broken_at: datetime | None = Field(description="When it was first seen not to, the last time it broke.")
+    broken_sha: str | None
+    mended_at: datetime | None = Field(description="When it did again; null while it does not.")
+    failure: FailureOut | None = Field(description="Why it does not; null: it does.")
+    deployment_id: int | None = Field(description="Of the newest try.")
+
+    @classmethod
+    def of(cls, branch: BranchState) -> BranchOut:
+        """The shape of a default branch."""
+        verdict, failure = branch.verdict, branch.verdict.failure
+        return cls(
+            deploys=None if verdict.checked_at is None else not verdict.is_broken,
+            checked_at=_time(verdict.checked_at),
+            good_at=_time(verdict.good_at),
+            good_sha=verdict.good_sha,
+            broken_at=_time(verdict.broken_at),
+            broken_sha=verdict.broken_sha,
+            mended_at=_time(verdict.mended_at),
+            failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
+            deployment_id=branch.newest.id if branch.newest else None,
+        )
+
+
+class ProjectOut(BaseModel):
+    """A connected GitLab project."""
+
+    id: int
+    gitlab_id: int
+    path: str
+    web_url: str
+    build_seconds: float | None = Field(description="What its newest builds took.")
+    image_bytes: int | None
+    default_branch: BranchOut | None = Field(
+        description="Whether its default branch still deploys; null: that is not watched."
+    )
+
+    @classmethod
+    def of(cls, project: Project, branch: BranchState | None) -> ProjectOut:
+        """The shape of `project`."""
+        return cls(
+            id=project.id,
+            gitlab_id=project.gitlab_id,
+            path=project.path,
+            web_url=project.web_url,
+            build_seconds=project.build_seconds,
+            image_bytes=project.image_bytes,
+            default_branch=BranchOut.of(branch) if branch else None,
+        )
 
 
 class RuntimeOut(BaseModel):

@@ -43,7 +43,7 @@ def start(site: Site) -> Outcome:
         return out.BuildStarted(adopted.id, merged_sha=_merged(site, adopted.resolved_ref))
     if _may_still_appear(site):
         return out.BuildAwaited(_TAKEOVER_SECONDS)
-    merge = site.merged_now() if site.project.rules.merged_result else None
+    merge = site.merged_now() if site.project.rules.merged_result and not site.preview.is_branch else None
     if merge is not None and not site.is_merge(merge):
         head = site.head_now()
         if head != deployment.sha:
@@ -66,7 +66,7 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
     try:
         build_id, resolved = site.account.start_build(
             source_url=site.project.git_url,
-            ref=f"refs/merge-requests/{site.preview.iid}/{'merge' if merge else 'head'}",
+            ref=_ref(site, merge),
             image_name=site.deployment.image_name,
             envvars=site.config.build.envvars,
             latest=own_source(site.config.components).latest,
@@ -79,6 +79,13 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
     return out.BuildStarted(
         build_id, tree if resolved == (merge or resolved) else "", _merged(site, resolved)
     )
+
+
+def _ref(site: Site, merge: str | None) -> str:
+    """What is built, by a name that nothing else in the repository can have."""
+    if site.preview.is_branch:
+        return f"refs/heads/{site.preview.source_branch}"
+    return f"refs/merge-requests/{site.preview.iid}/{'merge' if merge else 'head'}"
 
 
 def _refused(site: Site, error: BadRequest, of: str = "") -> Outcome:

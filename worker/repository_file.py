@@ -50,7 +50,8 @@ def read(reading: Reading) -> Outcome:
     except ValueError as error:
         return out.StageFailed(_does_not_fit(str(error)))
     config = config.model_copy(update={"components": parts})
-    refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
+    is_filtered = reading.deployment.trigger not in ASKED_FOR and not preview.is_branch
+    refusal = _refusal(reading, config) if is_filtered else None
     return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored(), pins(reading))
 
 

@@ -26,6 +26,7 @@ from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import (
+    branch_issue,
     build,
     catch_up,
     deliveries,
@@ -412,22 +413,13 @@ class Runner:
         now = self._clock()
         with self._parts.store.read() as tx:
             told, version, attempts = tx.told(claim.id)
-        project, subject = self._parts.views.subject(claim.id, now)
 
         def keep(news: Mapping[str, object]) -> None:
             with self._parts.store.write() as tx:
                 tx.put_told(claim, news)
 
         try:
-            refused = reports.send(
-                self._parts.gitlab,
-                project,
-                subject,
-                told,
-                keep=keep,
-                guard=self._guard(claim),
-                is_retry=claim.is_takeover or attempts > 0,
-            )
+            refused = self._tell(claim, told, keep, now, is_retry=claim.is_takeover or attempts > 0)
         except TryLater as error:
             return self._postpone(claim, error, _report_pause(attempts))
         for words in refused:
@@ -438,9 +430,33 @@ class Runner:
             is_done = tx.close_report(claim, version, error="; ".join(refused))
         return [] if is_done else [Due(Kind.REPORT, claim.id, self._clock())]
 
+    def _tell(
+        self,
+        claim: Claim,
+        told: Mapping[str, object],
+        keep: Callable[[Mapping[str, object]], None],
+        now: float,
+        *,
+        is_retry: bool,
+    ) -> list[str]:
+        """Tell GitLab what is news; returns what it refused."""
+        gitlab, guard = self._parts.gitlab, self._guard(claim)
+        branch = self._parts.views.branch_report(claim.id)
+        if branch is None:
+            project, subject = self._parts.views.subject(claim.id, now)
+            return reports.send(gitlab, project, subject, told, keep=keep, guard=guard, is_retry=is_retry)
+        project, issue = branch
+        try:
+            branch_issue.send(gitlab, project, issue, told, keep=keep, guard=guard, now=now)
+        except TryLater:
+            raise
+        except GitLabError as error:
+            return [str(error)]
+        return []
+
     def _project(self, claim: Claim) -> list[Due]:
         try:
-            return catch_up.compare(self._parts, claim)
+            return catch_up.compare(self._parts, claim, self._clock())
         except GitLabBusy as error:
             return self._postpone(claim, error, _OUTAGE_SECONDS)
         except GitLabError as error:

@@ -175,8 +175,11 @@ def _add_holder(luck: Random, pool: Pool, account: int, what: Sequence[_What]) -
     keep_until = luck.choice([None, None, NOW - 1, NOW + 9000 + account])
     expires_at = luck.choice([None, NOW - 1, NOW + 20_000]) if keep_until is None else NOW + 20_000
     preview_id = pool.add_preview(luck.choice(_PROJECTS), expires_at=expires_at, keep_until=keep_until)
+    is_spare = luck.random() < 0.2 and what in [(_BUILDS,), (_CANCELLED,)]
+    values = {"trigger": "watch"} if is_spare else {}
     for one in what:
-        pool.add(preview_id, one, account, since=_some_time_ago(luck), reserved_bytes=luck.choice([None, 3]))
+        reserved = luck.choice([None, 3])
+        pool.add(preview_id, one, account, since=_some_time_ago(luck), reserved_bytes=reserved, **values)
     return preview_id
 
 
@@ -188,7 +191,7 @@ def _add_homeless(luck: Random, pool: Pool) -> None:
         since=_some_time_ago(luck),
         is_bot=luck.random() < 0.3,
         check_only=luck.random() < 0.3,
-        trigger=luck.choice(["push", "push", "push", "command"]),
+        trigger=luck.choice(["push", "push", "push", "command", "watch"]),
         ready_at=luck.choice([None, None, None, None, NOW - 1, NOW + 1]),
     )
 

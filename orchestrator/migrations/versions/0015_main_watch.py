@@ -1,0 +1,33 @@
+"""Whether the default branches of projects still deploy."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To the newer form."""
+    op.create_table(
+        "main_watch",
+        sa.Column("project_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("checked_at", sa.Double(), nullable=True),
+        sa.Column("good_at", sa.Double(), nullable=True),
+        sa.Column("good_sha", sa.String(length=64), nullable=True),
+        sa.Column("broken_at", sa.Double(), nullable=True),
+        sa.Column("broken_sha", sa.String(length=64), nullable=True),
+        sa.Column("mended_at", sa.Double(), nullable=True),
+        sa.Column("failure", sa.JSON(none_as_null=True), nullable=True),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_main_watch_project_id")),
+        sa.PrimaryKeyConstraint("project_id", name=op.f("pk_main_watch")),
+    )
+
+
+def downgrade() -> None:
+    """Back to the older form."""
+    op.drop_table("main_watch")
