@@ -107,7 +107,8 @@ class KeptLog:
 class FileRead:
     """The repository's own file was read, or is not there; `config` is what it asks for.
 
-    `pins` are the versions that it asks for, of those languages of which the builder refused one.
+    `pins` are the versions that it asks for: of a default branch all, else those of languages of which the
+    builder refused one.
     """
 
     config: Mapping[str, Any]

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from orchestrator import reading, watching
+from orchestrator.builder import Builder
 from orchestrator.errors import NotFound
 from orchestrator.incidents import LATELY_SECONDS, Affected, Incident, incidents
 from orchestrator.mainline import Verdict
+from orchestrator.moves import Advice, Asked, advice
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
@@ -27,6 +29,8 @@ _T = TypeVar("_T")
 
 #: How far back the picture of the pool goes.
 PICTURE_SECONDS = 6 * 3600.0
+#: So many deployments are looked through for what repositories ask for.
+_PINS_COMPARED = 2000
 #: So many failures are looked through for what they have in common.
 _FAILURES_COMPARED = 500
 #: "Lately", for failures.
@@ -307,6 +311,22 @@ class Pages:
             found = tx.runtimes()
         newest_first = sorted(found, key=lambda seen: version_order(seen.wanted), reverse=True)
         return sorted(newest_first, key=lambda seen: seen.runtime)
+
+    def builder(self) -> Builder:
+        """What was noticed of the builder beside its versions of languages."""
+        with self._store.read() as tx:
+            return watching.builder(tx)
+
+    def outlook(self, now: float) -> list[Advice]:
+        """Which projects will break with the builder as it is, or could move up."""
+        with self._store.read() as tx:
+            paths = {one.id: one.path for one in tx.projects() if one.removed_at is None}
+            newest: dict[tuple[int, str], Asked] = {}
+            for preview, one in reading.asked_for(tx, most=_PINS_COMPARED):
+                for pin in one.pins if preview.project_id in paths else ():
+                    asked = Asked(paths[preview.project_id], pin, one.created_at, preview.reference)
+                    newest.setdefault((preview.project_id, pin.runtime), asked)
+            return advice(newest.values(), tx.runtimes(), watching.builder(tx).changed_at, now)
 
     def newest_change(self) -> int:
         """The number of the newest change; 0 before the first."""

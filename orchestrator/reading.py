@@ -156,6 +156,18 @@ def failures_since(tx: Tx, since: float, *, most: int) -> list[Deployment]:
     return [deployment_from(row) for row in tx.connection.execute(query)]
 
 
+def asked_for(tx: Tx, *, most: int) -> list[tuple[Preview, Deployment]]:
+    """What default branches and merged merge requests ask for, by the newest `most` deployments that tell."""
+    is_theirs = or_(t.preview.c.iid == BRANCH_IID, t.preview.c.mr_state == "merged")
+    query = _DEPLOYMENTS.where(is_theirs, t.deployment.c.pins.is_not(None))
+    found = [
+        deployment_from(row)
+        for row in tx.connection.execute(query.order_by(t.deployment.c.id.desc()).limit(most))
+    ]
+    of = previews_by_id(tx, sorted({one.preview_id for one in found}))
+    return [(of[one.preview_id], one) for one in found]
+
+
 def leases_since(tx: Tx, since: float, *, account_id: int | None = None, most: int = 500) -> list[Lease]:
     """Leases, of one account or of all, that were not over at `since`; the newest first."""
     was_held = or_(t.lease.c.ended_at.is_(None), t.lease.c.ended_at > since)

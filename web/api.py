@@ -206,6 +206,20 @@ def builders(_: Query) -> Listed[shapes.RuntimeOut]:
     return Listed[shapes.RuntimeOut](items=[shapes.RuntimeOut.of(seen, now) for seen in _pages().runtimes()])
 
 
+@operation("/builders/projects", returns=Listed[shapes.OutlookOut])
+def builder_projects(_: Query) -> Listed[shapes.OutlookOut]:
+    """Projects whose version of a language the builder refuses or may lack, or that could move up."""
+    found = [shapes.OutlookOut.of(one) for one in _pages().outlook(time.time())]
+    return Listed[shapes.OutlookOut](items=found)
+
+
+@operation("/builders/changes", returns=Listed[shapes.NoticedOut])
+def builder_changes(_: Query) -> Listed[shapes.NoticedOut]:
+    """Changes of the builder that builds have shown, the newest first."""
+    found = [shapes.NoticedOut.of(one) for one in _pages().builder().changes]
+    return Listed[shapes.NoticedOut](items=found)
+
+
 @operation("/incidents", returns=Listed[shapes.IncidentOut])
 def incidents(_: Query) -> Listed[shapes.IncidentOut]:
     """What fails in several projects for the same cause."""

@@ -97,8 +97,14 @@ def preview(project: str, iid: int) -> str:
 @blueprint.get("/builders")
 def builders() -> str:
     """What the builders have, as far as builds have shown it."""
+    now = _now()
     return render_template(
-        "builders.html", builders={BUILDER: _pages().runtimes()}, now=_now(), live=url_for("live.live")
+        "builders.html",
+        builders={BUILDER: _pages().runtimes()},
+        changes=_pages().builder().changes,
+        outlook=_pages().outlook(now),
+        now=now,
+        live=url_for("live.live"),
     )
 
 

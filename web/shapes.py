@@ -11,8 +11,10 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.builder import Noticed
 from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
+from orchestrator.moves import Advice, Outlook
 from orchestrator.pages import BranchState, Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
@@ -203,6 +205,48 @@ class RuntimeOut(BaseModel):
             refused_at=_time(seen.refused_at),
             is_refused=seen.is_refused(now),
             cause=seen.cause,
+        )
+
+
+class NoticedOut(BaseModel):
+    """A change of the builder."""
+
+    at: datetime = Field(description="When a build showed it.")
+    what: Words
+
+    @classmethod
+    def of(cls, noticed: Noticed) -> NoticedOut:
+        """The shape of a change."""
+        return cls(at=_at(noticed.at), what=noticed.what)
+
+
+class OutlookOut(BaseModel):
+    """A version that a project asks for, and what is to be expected of it."""
+
+    project: str
+    runtime: str = Field(description="`Python`, `Node.js` and so on.")
+    wanted: Words = Field(description="In the words of the file.")
+    file: str
+    outlook: Outlook = Field(
+        description="`not seen since`: the builder has changed, and no build has used this version since."
+    )
+    newest: Words = Field(description="The newest version that a build was made with; empty: none is known.")
+    read_at: datetime = Field(description="When the file was read.")
+    read_in: Words = Field(description="`@main` for a default branch, `!12` for a merged merge request.")
+
+    @classmethod
+    def of(cls, one: Advice) -> OutlookOut:
+        """The shape of an advice."""
+        pin = one.asked.pin
+        return cls(
+            project=one.asked.path,
+            runtime=pin.runtime,
+            wanted=pin.wanted,
+            file=pin.file,
+            outlook=one.outlook,
+            newest=one.newest,
+            read_at=_at(one.asked.at),
+            read_in=one.asked.reference,
         )
 
 

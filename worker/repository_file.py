@@ -30,7 +30,7 @@ class Reading:
     preview: Preview
     deployment: Deployment
     bounds: Bounds
-    #: Languages of which the builder has refused a version: only of these it is read which one is wanted.
+    #: Only of these languages it is read which version is wanted.
     runtimes: frozenset[str] = frozenset()
 
 

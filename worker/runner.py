@@ -23,6 +23,7 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.progress import backoff_seconds
 from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
+from orchestrator.runtimes import every_runtime
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import (
@@ -266,8 +267,10 @@ class Runner:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
             refused = frozenset(one.runtime for one in tx.runtimes() if one.is_refused(self._clock()))
+        # Of a default branch it is remembered for when the builder changes.
+        read = every_runtime() if deployment.is_spare else refused
         bounds = self._parts.settings.bounds()
-        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
+        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, read)
         return repository_file.read(reading)
 
     def _head_now(self, place: _Place) -> str:

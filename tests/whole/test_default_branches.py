@@ -46,7 +46,8 @@ def watched(scene: Scene, name: str) -> str:
     """The path of a project of which an operator wants to know whether its default branch deploys."""
     seeder = scene.stack.seeder
     project = seeder.project(name)
-    seeder.push_to_branch(project, "main", {k: str(v) for k, v in server().items()}, "First")
+    files = {**server(), ".python-version": "3.11\n"}
+    seeder.push_to_branch(project, "main", {name: str(text) for name, text in files.items()}, "First")
     command(scene, "add", project.path)
     command(scene, "set", project.path, "--watch-main", "issue", "--refused-versions", "fail")
     return str(project.path)
@@ -85,6 +86,10 @@ def test_a_branch_that_deploys_is_seen_to_and_nobody_is_told(scene: Scene) -> No
     assert "Last seen to deploy" in page
     tries = httpx.get(f"{scene.stack.parts.settings.public_url}/{path}/-/{BRANCH_IID}", trust_env=False)
     assert "build log" in tries.text
+    view = scene.stack.parts.views.preview(path, BRANCH_IID)
+    assert view is not None
+    assert view.newest is not None
+    assert [pin.wanted for pin in view.newest.pins] == ["3.11"], "remembered for when the builder changes"
     shown = command(scene, "show", path)
     assert "watch-main  issue" in shown
     assert "refused-versions  fail" in shown
