@@ -18,6 +18,7 @@ from orchestrator import (
     progress,
     quiet,
     rules,
+    samechange,
     watching,
 )
 from orchestrator import outcome as out
@@ -337,6 +338,8 @@ class Change(Journal):
             applied = self._measure(current, applied, outcome)
         if isinstance(outcome, out.FileRead):
             applied = foresight.forewarned(self._tx, current, applied, self._now)
+            seconds = self._policy.limits.cohort_seconds
+            applied = samechange.joined(self._tx, applied, seconds, self._now)
         foresight.learn(self._tx, current, outcome, self._now)
         is_tried_again = applied.retry != current.retry
         why = _why(outcome)
@@ -360,6 +363,8 @@ class Change(Journal):
         self._adapt(outcome)
         if after.is_spare and not after.is_pending and current.is_pending:
             watching.judge(self, self._tx, after, self._now)
+        if isinstance(outcome, out.BuildSucceeded) or (current.is_pending and not after.is_pending):
+            samechange.tell(self, self._tx, after, self._now)
         if after.is_settled:
             self._release_of(current)
 

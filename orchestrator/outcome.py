@@ -60,6 +60,17 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class PinChange:
+    """What a merge request makes of the version that the project asks for."""
+
+    runtime: str
+    file: str
+    #: In the words of the file; empty where it names none.
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Retry:
     """A build that failed through no fault of the commit, and after which it is built once more."""
 
@@ -113,6 +124,8 @@ class FileRead:
 
     config: Mapping[str, Any]
     pins: tuple[Pin, ...] = ()
+    #: Of a bot's merge request what it changes of them, where that is one.
+    change: PinChange | None = None
 
 
 @dataclass(frozen=True)

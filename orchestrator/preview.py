@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Failure, Pin, PinChange, Refusal, Retry
 
 
 class State(StrEnum):
@@ -198,6 +198,8 @@ class Deployment:
     config: Mapping[str, Any] | None = None
     #: Versions that it asks for, where that was looked at (see ``outcome.FileRead``).
     pins: tuple[Pin, ...] = ()
+    #: What it makes of such a version, while others with the same change may wait for it, or it for them.
+    change: PinChange | None = None
     #: How its build is known to fail; None: nothing speaks for that.
     warning: Failure | None = None
     #: Why it does not apply, where it does not.
@@ -340,7 +342,9 @@ def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Depl
 
     Whoever asks wants to look at it, and no filter of the repository stands against that.
     """
-    asked_for = replace(deployment, trigger=COMMAND, ready_at=None, check_only=False, is_bot=is_bot)
+    asked_for = replace(
+        deployment, trigger=COMMAND, ready_at=None, check_only=False, is_bot=is_bot, change=None
+    )
     if deployment.config is None:
         return at_step(asked_for, Step.READ_FILE, now, due_at=now)
     return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)

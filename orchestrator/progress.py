@@ -125,7 +125,7 @@ def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.FileRead, deployment: Deployment, scene: Scene) -> Deployment:
-    read = replace(deployment, config=outcome.config, pins=outcome.pins, attempts=0)
+    read = replace(deployment, config=outcome.config, pins=outcome.pins, change=outcome.change, attempts=0)
     return at_step(read, Step.AWAIT_SLOT, scene.now, due_at=None)
 
 

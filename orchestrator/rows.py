@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from orchestrator import rules
 from orchestrator.mainline import Verdict
-from orchestrator.outcome import CheckResult, Evidence, Failure, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Evidence, Failure, Pin, PinChange, Refusal, Retry
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -62,6 +62,7 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values["step"] = Step(values["step"])
     values["failure"] = _failure(values["failure"]) if values["failure"] else None
     values["pins"] = tuple(Pin(**pin) for pin in values["pins"] or ())
+    values["change"] = PinChange(**values["change"]) if values["change"] else None
     values["warning"] = _failure(values["warning"]) if values["warning"] else None
     values["retry"] = Retry(**values["retry"]) if values["retry"] else None
     values["refusal"] = Refusal(**values["refusal"]) if values["refusal"] else None

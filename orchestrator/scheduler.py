@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from orchestrator import cohorts
 from orchestrator.line import Line, Manners, Waiting
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import ASKED_FOR, Deployment, State, Step
@@ -36,6 +37,8 @@ class Limits(Manners):
     shared_seconds: float = 3600.0
     #: How many who get nothing a plan looks at. Room is made for those who are next, not for a long line.
     look_ahead: int = 32
+    #: So long, in seconds, bots wait for what comes of the same change elsewhere; 0: not at all.
+    cohort_seconds: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -399,12 +402,14 @@ def take_snapshot(
     frozen: bool = False,
     paused: Container[int] = (),
     kept: Container[int] = (),
+    cohort_seconds: float = 0.0,
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
     Deployments of projects that are `paused`, and those that are not ready by `now`, are not planned.
-    Previews that are `kept` do not give way.
+    Previews that are `kept` do not give way. Nor are those planned that wait for the same change elsewhere,
+    for `cohort_seconds` at most.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -412,10 +417,12 @@ def take_snapshot(
     at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
+    waits_for_another = cohorts.held(going, now, cohort_seconds, paused)
     ready = [
         (d, project_id)
         for d, project_id in going
         if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
+        if d.id not in waits_for_another
     ]
     waiting = [_waiting(d, project_id, needs) for d, project_id in ready if not d.is_spare]
     waited_for = {one.preview_id for one in waiting}

@@ -491,6 +491,7 @@ class Tx(Stock):
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
         values["pins"] = [asdict(pin) for pin in after.pins] or None
+        values["change"] = asdict(after.change) if after.change else None
         values["warning"] = asdict(after.warning) if after.warning else None
         values["retry"] = asdict(after.retry) if after.retry else None
         values["refusal"] = asdict(after.refusal) if after.refusal else None
@@ -896,6 +897,6 @@ class Tx(Stock):
 
 #: Those that are kept in another form.
 _NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
-_NOT_WRITTEN |= {"pins", "warning", "retry", "refusal"}
+_NOT_WRITTEN |= {"pins", "change", "warning", "retry", "refusal"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

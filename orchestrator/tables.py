@@ -186,6 +186,8 @@ deployment = Table(
     # Versions that it asks for, and how its build is known to fail; null: not looked at, not known.
     Column("pins", JSON(none_as_null=True)),
     Column("warning", JSON(none_as_null=True)),
+    # What it makes of such a version, while others with the same change are waited for; null: nothing.
+    Column("change", JSON(none_as_null=True)),
     # Why its filters leave it out, and by what; null: they do not.
     Column("refusal", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),

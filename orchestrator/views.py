@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator import mainline, sight, watching
+from orchestrator import cohorts, mainline, sight, watching
 from orchestrator.errors import BadInput
 from orchestrator.forecast import Turn
 from orchestrator.mainline import Issue
@@ -38,6 +38,8 @@ class PreviewView:
     events: Sequence[Event] = ()
     #: Which logs are kept, as (deployment id, kind).
     logs: frozenset[tuple[int, str]] = frozenset()
+    #: Why the newest deployment does not go on although it could; empty when nothing holds it.
+    held: str = ""
 
     @property
     def newest(self) -> Deployment | None:
@@ -182,14 +184,21 @@ class Views:
             for d, project_id in waiting[:_QUEUE_SHOWN]
         ]
 
-    def preview(self, project_path: str, iid: int) -> PreviewView | None:
-        """One preview, with its timeline; number 0 is the default branch, where it has been tried."""
+    def preview(self, project_path: str, iid: int, *, now: float | None = None) -> PreviewView | None:
+        """One preview, with its timeline; number 0 is the default branch, where it has been tried.
+
+        What holds it is told where the time is given.
+        """
         if not BRANCH_IID <= iid < 2**31:
             return None
         with self._store.read() as tx:
             project = tx.project_at(project_path)
             present = tx.preview_of(project.id, iid) if project else None
-            return self._view(tx, project, present, with_events=True) if project and present else None
+            if project is None or present is None:
+                return None
+            view = self._view(tx, project, present, with_events=True)
+            held = "" if now is None else self._held(tx, project, view.newest, now)
+            return replace(view, held=held)
 
     def log(self, deployment_id: int, kind: str) -> str | None:
         """A kept log."""
@@ -268,8 +277,21 @@ class Views:
             return ""
         is_waiting = newest.state is State.QUEUED
         by_switch = tx.switches().holding(project.id, is_waiting=is_waiting)
+        by_switch = by_switch or self._same_change(tx, newest, now)
         waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
         return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
+
+    def _same_change(self, tx: Tx, newest: Deployment, now: float) -> str:
+        """For whose result it waits, since that has the same change; empty: for nobody's."""
+        if newest.change is None or newest.step is not Step.AWAIT_SLOT:
+            return ""
+        going = [(one.deployment, one.project_id) for one in tx.unfinished()]
+        paused = tx.switches().paused_projects
+        first = cohorts.held(going, now, self._limits.cohort_seconds, paused).get(newest.id)
+        if first is None:
+            return ""
+        name = _name(tx, tx.deployment(first).preview_id)
+        return f"the result of {name} is awaited, which has the same change"
 
 
 def _untold(tx: Tx, projects: Mapping[int, Project]) -> list[str]:

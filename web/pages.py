@@ -73,7 +73,7 @@ def project(project: str) -> str:
 @blueprint.get("/<path:project>/-/<int:iid>")
 def preview(project: str, iid: int) -> str:
     """One preview."""
-    view = parts_of(current_app).views.preview(project, iid)
+    view = parts_of(current_app).views.preview(project, iid, now=_now())
     if view is None:
         abort(404)
     try:

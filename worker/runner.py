@@ -20,7 +20,7 @@ from orchestrator.jobs import reusable_component
 from orchestrator.logs import about
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome, Pin
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import ASKED_FOR, Deployment, State, Step
 from orchestrator.progress import backoff_seconds
 from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
 from orchestrator.runtimes import every_runtime
@@ -270,8 +270,16 @@ class Runner:
         # Of a default branch it is remembered for when the builder changes.
         read = every_runtime() if deployment.is_spare else refused
         bounds = self._parts.settings.bounds()
-        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, read)
+        reading = Reading(
+            self._parts.gitlab, project, preview, deployment, bounds, read, self._joins(preview, deployment)
+        )
         return repository_file.read(reading)
+
+    def _joins(self, preview: Preview, deployment: Deployment) -> bool:
+        """Whether others that change the same may have to be waited for: not by people, nor by strangers."""
+        is_asked_for = deployment.trigger in ASKED_FOR or deployment.is_spare
+        is_on = self._parts.settings.cohort_seconds > 0
+        return is_on and deployment.is_bot and not is_asked_for and preview.is_from_project
 
     def _head_now(self, place: _Place) -> str:
         return self._parts.gitlab.merge_request(*place.merge_request).sha

@@ -1,4 +1,4 @@
-"""Whether the default branches of projects still deploy."""
+"""Whether default branches still deploy, and what merge requests make of the versions that they ask for."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_main_watch_project_id")),
         sa.PrimaryKeyConstraint("project_id", name=op.f("pk_main_watch")),
     )
+    with op.batch_alter_table("deployment", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("change", sa.JSON(none_as_null=True), nullable=True))
 
 
 def downgrade() -> None:
     """Back to the older form."""
+    with op.batch_alter_table("deployment", schema=None) as batch_op:
+        batch_op.drop_column("change")
     op.drop_table("main_watch")
