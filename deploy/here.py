@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import NotFound
 from orchestrator.livelog import BEGIN
-from orchestrator.watching import can_be_followed
+from orchestrator.watchedlog import can_be_followed
 from web.parts import hints_of, watch
 from web.shapes import DeploymentOut, LineOut, PreviewOut
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any, TextIO
 
 import click
@@ -18,7 +19,9 @@ from orchestrator.connect import connect_project, disconnect_project, path_in
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError, Missing
 from orchestrator.markdown import plain
-from orchestrator.rules import LISTS, Drafts, Forks, RefusedVersions, Rules
+from orchestrator.records import Project
+from orchestrator.report import instant
+from orchestrator.rules import LISTS, Drafts, Forks, MainWatch, RefusedVersions, Rules
 
 _FLAGS = {
     "labels": "--label",
@@ -30,6 +33,17 @@ _FLAGS = {
 }
 _RESULTS = {"head": False, "merged-result": True}
 _ONLY_CHECKED = {"yes": True, "no": False, "default": None}
+#: Of click.Choice the members of an enumeration would be chosen by their Python names.
+_CHOICES: Mapping[str, type[StrEnum]] = {
+    "forks": Forks,
+    "drafts": Drafts,
+    "refused_versions": RefusedVersions,
+    "watch_main": MainWatch,
+}
+
+
+def _words(choices: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([one.value for one in choices])
 
 
 @click.group()
@@ -143,9 +157,26 @@ def project_show(path: str) -> None:
     click.echo(f"weight  {connected.weight:g}")
     for line in _lines(connected.rules):
         click.echo(line)
+    for line in _branch_lines(parts, connected):
+        click.echo(line)
     for line in parts.views.untold():
         if line.startswith(f"{connected.path}!"):
             click.echo(f"GitLab refused {plain(line)}")
+
+
+def _branch_lines(parts: Parts, connected: Project) -> Iterator[str]:
+    """What is known of the default branch, where it is watched."""
+    known = parts.pages.branches().get(connected.id)
+    if known is None:
+        return
+    verdict = known.verdict
+    if verdict.failure is not None:
+        since = instant(verdict.broken_at or 0.0)
+        yield f"default branch  does not deploy since {since}: {plain(verdict.failure.summary)}"
+    else:
+        yield f"default branch  {'deploys' if verdict.good_at else 'has not been tried yet'}"
+    if verdict.good_at is not None:
+        yield f"last seen to deploy  {instant(verdict.good_at)}"
 
 
 def _lists(command: Any) -> Any:
@@ -158,27 +189,27 @@ def _lists(command: Any) -> Any:
 @project.command("set")
 @click.argument("path")
 @click.option("--weight", type=float, help="Its share in the turns; with 2 it gets two for each of others.")
-@click.option(
-    "--forks",
-    type=click.Choice([*Forks], case_sensitive=False),
-    help="Whether a fork's commits can be approved.",
-)
+@click.option("--forks", type=_words(Forks), help="Whether a fork's commits can be approved.")
 @click.option(
     "--build",
     "result",
     type=click.Choice([*_RESULTS]),
     help="Whether its head is built, or what merging it would make.",
 )
-@click.option(
-    "--drafts", type=click.Choice([*Drafts], case_sensitive=False), help="Whether drafts are built."
-)
+@click.option("--drafts", type=_words(Drafts), help="Whether drafts are built.")
 @click.option(
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
 )
 @click.option(
     "--refused-versions",
-    type=click.Choice([*RefusedVersions], case_sensitive=False),
+    type=_words(RefusedVersions),
     help="Whether a version that the builder lacks is built all the same, fails at once, or is waited for.",
+)
+@click.option(
+    "--watch-main",
+    type=_words(MainWatch),
+    help="Whether its default branch is built now and then to see whether it deploys, and an issue says "
+    "when it does not.",
 )
 @_lists
 @click.option("--clear", type=click.Choice([*LISTS]), multiple=True, help="Empty a list.")
@@ -190,10 +221,11 @@ def project_set(
     clear: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Change which merge requests of the project PATH get a preview; what is not given stays."""
+    """Change which merge requests of the project PATH get a preview, and more; what is not given stays."""
     parts = opened_parts()
     connected = connected_project(parts, path)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value}
+    changes |= {name: _CHOICES[name](value) for name, value in changes.items() if name in _CHOICES}
     changes |= dict.fromkeys(clear, ())
     if check_only_bots is not None:
         changes["check_only_bots"] = _ONLY_CHECKED[check_only_bots]
@@ -214,6 +246,7 @@ def _lines(rules: Rules) -> Iterator[str]:
     yield f"drafts  {rules.drafts}"
     yield f"build  {next(word for word, value in _RESULTS.items() if value is rules.merged_result)}"
     yield f"refused-versions  {rules.refused_versions}"
+    yield f"watch-main  {rules.watch_main}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
     lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in LISTS}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from orchestrator import (
-    counting,
     filters,
     foresight,
     history,
@@ -20,7 +19,8 @@ from orchestrator import (
     progress,
     quiet,
     rules,
-    tally,
+    samechange,
+    watching,
 )
 from orchestrator import outcome as out
 from orchestrator.errors import BadInput, Conflict
@@ -37,12 +37,14 @@ from orchestrator.report import instant, size
 from orchestrator.rules import Rules
 from orchestrator.store import Tx
 from orchestrator.switches import Stop, Switch
-from orchestrator.tally import Count
+from orchestrator.watching import Branch
 
 #: Who is named in events that no person caused.
 OURSELVES = "Toolforge Preview"
 #: Marks what the rules of the project leave out, and not the repository's own file.
 _BY_RULES = "rules"
+#: A branch that moved under its build is looked at again after so long: references lag behind.
+_BRANCH_MOVED_SECONDS = 30.0
 _NOT_CONNECTED = "nothing to do: the project is not connected any more"
 
 
@@ -104,7 +106,7 @@ class Change(Journal):
         remark = "" if was_done else result
         if remark != present.remark:
             self._tx.remark(present.id, remark)
-            self._report(present.id, at_once=True)
+            self.report(present.id, at_once=True)
         return result, was_done
 
     def _carry_out(
@@ -118,7 +120,7 @@ class Change(Journal):
                 return self._keep_by_command(present, command.seconds or 0.0)
             case Verb.LOGS:
                 self._tx.show_logs(present.id)
-                self._report(present.id, at_once=True)
+                self.report(present.id, at_once=True)
                 return "the note shows the logs", True
             case Verb.HELP:
                 return "the note has the commands", True
@@ -158,6 +160,8 @@ class Change(Journal):
             raise BadInput(
                 f"Commit {sha[:12]} is not the head: {present.head_sha[:12]} was pushed. Look at that one."
             )
+        if present.is_branch:
+            raise BadInput("A default branch gets no preview; it is tried by itself where that is wanted.")
         if not present.is_open:
             raise BadInput(f"The merge request is {present.mr_state}; reopen it to get a preview.")
         project = self._tx.project(present.project_id)
@@ -173,7 +177,7 @@ class Change(Journal):
             verb = "approved" if newest.step is Step.AWAIT_APPROVAL else "asked for"
             why = f"commit {newest.sha} {verb} by {self._who}"
             self._event("deployment", newest.id, newest.state, newest.state, why=why, preview_id=present.id)
-            self._report(present.id, at_once=True)
+            self.report(present.id, at_once=True)
             self.plan_again = True
             return
         if newest is not None and is_pending and not newest.check_only and not is_blocked:
@@ -205,25 +209,18 @@ class Change(Journal):
         only_checked = decided.check_only_bots
         if only_checked is None:
             only_checked = self._policy.check_only_bots
-        new = self._tx.add_deployment(
+        new = self.add_deployment(
             present,
             step=step,
             trigger=trigger,
-            actor=self._who,
-            now=self._now,
             is_bot=like.is_bot if like else by_bot,
             check_only=like.check_only if like else by_bot and only_checked and not is_asked_for,
             ready_at=None if like or is_asked_for or not approved else self._ready_at(present, by_bot),
             due_at=self._now if approved else None,
         )
-        if new.due_at is not None:
-            self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
-        self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
-        counting.add(self._tx.connection, {tally.key(Count.ENTERED, new.state, tally.by(new)): 1.0})
         self._tx.show_logs(present.id, shown=False)
         self._tx.remark(present.id, "")
         self._tx.set_preview(present.id, expires_at=present.expires_at, stop_reason="")
-        self._report(present.id, at_once=True)
         self.release_if_done(present.id)
         self.plan_again = True
         return new
@@ -249,7 +246,7 @@ class Change(Journal):
             stopped = preview.stop(going, self._now)
             if stopped != going:
                 self.put_deployment(going, stopped, why=why)
-        self._report(present.id)
+        self.report(present.id)
         self.release_if_done(present.id)
         self.plan_again = True
 
@@ -268,7 +265,7 @@ class Change(Journal):
         self._tx.keep_preview(present.id, keep_until=until, expires_at=max(present.expires_at, until))
         why = f"it is kept until {instant(until)}"
         self._event("preview", present.id, "", "kept", why=why, preview_id=present.id)
-        self._report(present.id)
+        self.report(present.id)
 
     def release(self, present: Preview) -> None:
         """It may give way again, and lives as long as others do from when it went live."""
@@ -279,7 +276,7 @@ class Change(Journal):
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
-        self._report(present.id)
+        self.report(present.id)
         self.plan_again = True
 
     def weigh(self, project: Project, weight: float) -> None:
@@ -295,6 +292,13 @@ class Change(Journal):
         changed = [name for name, value in asdict(given).items() if value != asdict(project.rules)[name]]
         why = f"its rules are changed: {', '.join(changed) or 'nothing'}"
         self._event("project", project.id, "", "", why=why, preview_id=None)
+        if given.watch_main is not project.rules.watch_main:
+            watching.change_watch(self, self._tx, project, given.watch_main, self._now)
+            self.plan_again = True
+
+    def watch(self, project: Project, branch: Branch) -> None:
+        """GitLab showed the project's default branch like this."""
+        watching.look(self, self._tx, project, branch, self._now)
 
     def disconnect(self, project: Project) -> None:
         """Take nothing from the project any more, and take down all that it has."""
@@ -332,7 +336,7 @@ class Change(Journal):
     def _tell_of_switch(self, switch: Switch) -> None:
         for going in self._tx.unfinished():
             if going.deployment.is_on_its_way and switch.project_id in {None, going.project_id}:
-                self._report(going.deployment.preview_id)
+                self.report(going.deployment.preview_id)
 
     # --- from workers ---------------------------------------------------------------------------------
 
@@ -355,6 +359,8 @@ class Change(Journal):
             applied = self._measure(current, applied, outcome)
         if isinstance(outcome, out.FileRead):
             applied = foresight.forewarned(self._tx, current, applied, self._now)
+            seconds = self._policy.limits.cohort_seconds
+            applied = samechange.joined(self._tx, applied, seconds, self._now)
         if isinstance(outcome, out.OpinionGiven):
             applied = self._with_newest(current, applied, outcome)
         is_tried_again = applied.retry != current.retry
@@ -379,6 +385,12 @@ class Change(Journal):
         if isinstance(outcome, out.WrongCommit):
             self._look_again(current)
         self._adapt(outcome)
+        if after.is_spare and not after.is_pending and current.is_pending:
+            watching.judge(self, self._tx, after, self._now)
+        is_decided = current.is_pending and not after.is_pending
+        is_blocked = after.state is State.BLOCKED and current.state is not State.BLOCKED
+        if isinstance(outcome, out.BuildSucceeded) or is_decided or is_blocked:
+            samechange.tell(self, self._tx, after, self._now)
         if after.is_settled or after.step in preview.AT_REST:
             self._release_of(current)
 
@@ -453,6 +465,9 @@ class Change(Journal):
     def _look_again(self, moved_on: Deployment) -> None:
         """The head is another commit than was said: ask GitLab, in case its next delivery is lost."""
         project_id = self._tx.preview(moved_on.preview_id).project_id
+        if moved_on.is_spare:
+            self._tx.compare_project_by(project_id, self._now + _BRANCH_MOVED_SECONDS)
+            return
         tries = sum(d.sha == moved_on.sha for d in self._tx.deployments_of(moved_on.preview_id, limit=10))
         # GitLab's references can lag behind its answers: more patiently each time.
         at = self._now + min(2.0**tries, 300.0)
@@ -516,7 +531,7 @@ class Change(Journal):
         bytes_after = outcome.bytes_after if isinstance(outcome, out.Cleaned) else None
         had_it = self._tx.close_lease(current, self._now, before=current.bytes_before, after=bytes_after)
         for preview_id in had_it:
-            self._report(preview_id, at_once=True)
+            self.report(preview_id, at_once=True)
             if bytes_after is not None:
                 receipt = f"{size(current.bytes_before or 0)} of images before, {size(bytes_after)} after"
                 why = f"{current.name} was given back clean: {receipt}"

@@ -56,7 +56,7 @@ def _correct(
     parts: Parts, project: Project, runtime: str, file: str, version: str, *, is_opened: bool
 ) -> Correction:
     gitlab, project_id = parts.gitlab, project.gitlab_id
-    target = str(gitlab.project(project_id).get("default_branch") or "")
+    target = gitlab.default_branch(project_id)
     if not target:
         raise ValueError("it has no default branch")
     try:

@@ -18,6 +18,7 @@ _WORDS = frozenset(
         *(
             "all",
             "award_emoji",
+            "branches",
             "commits",
             "deployments",
             "diffs",
@@ -25,6 +26,7 @@ _WORDS = frozenset(
             "files",
             "groups",
             "hooks",
+            "issues",
         ),
         "members",
         *("merge_requests", "notes", "personal_access_tokens", "pipelines", "projects", "raw", "repository"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 
-from orchestrator import counting
+from orchestrator import counting, watching
 from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
-from orchestrator.preview import PENDING, State, Step
+from orchestrator.preview import PENDING, WATCH, State, Step
 from orchestrator.records import Kind
 from orchestrator.scheduler import Limits
 from orchestrator.store import Tx
@@ -41,6 +41,8 @@ class Figures:
     reports_refused: int
     switches: Mapping[Stop, int]
     projects: int
+    #: Default branches that are watched and have had a verdict, by whether they deploy.
+    branches: Mapping[bool, int]
     counts: Counts
 
 
@@ -76,18 +78,30 @@ def figures(tx: Tx, limits: Limits, now: float) -> Figures:
         reports_refused=_number(tx, _REPORTS.where(t.report_state.c.error != "")),
         switches={stop: sum(switch.stop is stop for switch in on) for stop in Stop},
         projects=_number(tx, select(func.count()).select_from(t.project)),
+        branches=_branches(tx),
         counts=counting.read(connection),
     )
+
+
+def _branches(tx: Tx) -> Mapping[bool, int]:
+    judged = [one for one in watching.verdicts(tx).values() if one.checked_at is not None]
+    return {deploys: sum(one.is_broken is not deploys for one in judged) for deploys in (True, False)}
 
 
 _STATES = [*sorted(PENDING), State.LIVE]
 _DEPLOYMENTS = (
     select(t.deployment.c.state, t.deployment.c.step, func.count())
-    .where(t.deployment.c.state.in_(_STATES))
+    # What waits for an idle pool is no queue.
+    .where(
+        t.deployment.c.state.in_(_STATES),
+        or_(t.deployment.c.trigger != WATCH, t.deployment.c.state != State.QUEUED),
+    )
     .group_by(t.deployment.c.state, t.deployment.c.step)
 )
 _FIRST_WAITING = select(func.min(t.deployment.c.step_since)).where(
-    t.deployment.c.state == State.QUEUED, t.deployment.c.step == Step.AWAIT_SLOT
+    t.deployment.c.state == State.QUEUED,
+    t.deployment.c.step == Step.AWAIT_SLOT,
+    t.deployment.c.trigger != WATCH,
 )
 _REPORTS = select(func.count()).select_from(t.report_state)
 

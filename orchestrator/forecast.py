@@ -90,6 +90,9 @@ def _slots(
 def _build_ends(
     building: Deployment, project_id: int, build_seconds: Mapping[int, float], now: float
 ) -> float:
+    if building.is_spare:
+        # It gives way to whoever waits.
+        return now
     return max(building.since + build_seconds.get(project_id, UNKNOWN_SECONDS), now)
 
 
@@ -110,7 +113,7 @@ def _accounts(
             kept = kept_until.get(deployment.preview_id, now)
             free_at = max(deployment.since + limits.min_live_seconds, kept, now)
         else:
-            stays = 0.0 if deployment.check_only else limits.min_live_seconds
+            stays = 0.0 if deployment.check_only or deployment.is_spare else limits.min_live_seconds
             free_at = _build_ends(deployment, project_id, build_seconds, now) + VERDICT_SECONDS + stays
         given_up[deployment.account_id] = max(given_up.get(deployment.account_id, now), free_at)
     times = []

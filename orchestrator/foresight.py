@@ -5,13 +5,13 @@ Only ``change.py`` calls this, within its transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from orchestrator import opinion, preview, runtimes
+from orchestrator import builder, opinion, preview, runtimes, watching
 from orchestrator import outcome as out
-from orchestrator.outcome import Failure, Pin, Says
-from orchestrator.preview import Deployment
+from orchestrator.outcome import Failure, Pin, PinChange, Says
+from orchestrator.preview import Deployment, Step
 from orchestrator.rules import RefusedVersions
 from orchestrator.runtimes import LATEST, RuntimeSeen
 from orchestrator.store import Tx
@@ -24,7 +24,8 @@ def forewarned(tx: Tx, current: Deployment, read: Deployment, now: float) -> Dep
     """
     expected = _expected(tx, read, read.pins, now)
     decided = tx.project(tx.preview(read.preview_id).project_id).rules.refused_versions
-    is_built = decided is RefusedVersions.BUILD or read.trigger in preview.ASKED_FOR
+    is_asked_for = read.trigger in preview.ASKED_FOR or read.is_spare
+    is_built = decided is RefusedVersions.BUILD or is_asked_for
     if expected is None or is_built:
         return replace(read, warning=expected)
     unbuilt = replace(current, config=read.config, pins=read.pins)
@@ -44,10 +45,23 @@ def awaited(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> Fa
     """
     if not isinstance(outcome, out.StageFailed) or not opinion.is_missing(outcome.failure):
         return None
+    if current.is_spare:
+        # Whether a default branch deploys is what is asked; it does not.
+        return None
     decided = tx.project(tx.preview(current.preview_id).project_id).rules.refused_versions
     if decided is not RefusedVersions.WAIT or _expected(tx, current, outcome.refused, now) is None:
         return None
     return _with_newest(tx, current, outcome.failure, outcome.refused, now)
+
+
+def answered(tx: Tx, waiting: Deployment, change: PinChange, failure: Failure, now: float) -> Deployment:
+    """One that is not built, since the build of the same `change` elsewhere failed so (``cohorts.py``)."""
+    decided = tx.project(tx.preview(waiting.preview_id).project_id).rules.refused_versions
+    if decided is not RefusedVersions.WAIT or failure.cause not in runtimes.MISSING:
+        return preview.refuse(waiting, failure, now)
+    pins = waiting.pins or (Pin(change.runtime, change.after, change.file),)
+    awaited = _with_newest(tx, waiting, failure, pins, now)
+    return preview.block(replace(waiting, pins=pins), awaited, now)
 
 
 def unblocked(tx: Tx, now: float) -> list[Deployment]:
@@ -87,12 +101,15 @@ def learn(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> None
     if not says_something or not tx.preview(current.preview_id).is_from_project:
         return
     match outcome:
-        case out.StageFailed(failure, _, pins):
+        case out.StageFailed(failure, log, pins):
+            _notice(tx, current, log, pins, (), now)
             _learn_refused(tx, opinion.builder_of(current), pins, failure.cause, now)
         case out.BuildSucceeded(log=log) if log is not None:
-            _learn_used(tx, opinion.builder_of(current), current, log.text, now)
+            used = _used(current, log.text)
+            _notice(tx, current, log, (), used, now)
+            _learn_used(tx, opinion.builder_of(current), used, now)
         case out.OpinionGiven(Says.BUILDS, log):
-            _learn_used(tx, LATEST, current, log.text, now)
+            _learn_used(tx, LATEST, _used(current, log.text), now)
         case out.OpinionGiven(Says.LACKS, _, failure) if failure is not None:
             missing = [pin for pin in current.pins if pin.runtime == runtimes.MISSING[failure.cause]]
             _learn_refused(tx, LATEST, missing, failure.cause, now)
@@ -111,13 +128,42 @@ def _learn_refused(tx: Tx, builder: str, pins: Iterable[Pin], cause: str, now: f
         tx.put_runtime(refused, now)
 
 
-def _learn_used(tx: Tx, builder: str, current: Deployment, log: str, now: float) -> None:
-    used = set(runtimes.versions(log).items())
-    used |= {(pin.runtime, pin.wanted) for pin in current.pins if runtimes.was_used(pin.runtime, log)}
+def _learn_used(tx: Tx, builder: str, used: Iterable[tuple[str, str]], now: float) -> None:
     for runtime, wanted in sorted(used):
         tx.put_runtime(replace(_known(tx, builder, runtime, wanted), seen_at=now), now)
+
+
+def _used(current: Deployment, log: str) -> Collection[tuple[str, str]]:
+    """Languages, and the versions and what was asked for, with which a build was made."""
+    asked_for = {(pin.runtime, pin.wanted) for pin in current.pins if runtimes.was_used(pin.runtime, log)}
+    return asked_for | set(runtimes.versions(log).items())
 
 
 def _known(tx: Tx, builder: str, runtime: str, wanted: str) -> RuntimeSeen:
     seen = (one for one in tx.runtimes(builder) if (one.runtime, one.wanted) == (runtime, wanted))
     return next(seen, RuntimeSeen(runtime, wanted, builder=builder))
+
+
+def _notice(
+    tx: Tx,
+    current: Deployment,
+    log: out.KeptLog | None,
+    refused: Sequence[Pin],
+    used: Collection[tuple[str, str]],
+    now: float,
+) -> None:
+    """Write down when the build shows that the builder is another one than before.
+
+    To be asked before what it shows of versions is written down, which it is compared with.
+    """
+    if current.step is not Step.WATCH_BUILD or opinion.builder_of(current) == LATEST:
+        # What was asked of the newest builder says nothing about the usual one.
+        return
+    known = {(one.runtime, one.wanted): one for one in tx.runtimes()}
+    before = watching.builder(tx)
+    text = log.text if log is not None else ""
+    after = builder.noticed(before, text, refused, used, known, now)
+    if after != before:
+        watching.put_builder(tx, after)
+    if after.changed_at > before.changed_at:
+        tx.compare_by(now)

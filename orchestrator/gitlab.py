@@ -165,6 +165,22 @@ class GitLab:
         """GitLab's description of a project."""
         return self._mapping("GET", f"/projects/{quote(str(path_or_id), safe='')}")
 
+    def default_branch(self, project_id: int) -> str:
+        """The name of a project's default branch; empty where it has none."""
+        return str(self.project(project_id).get("default_branch") or "")
+
+    def head_of(self, project_id: int, branch: str) -> str | None:
+        """The newest commit of a branch; None where there is no such branch.
+
+        (GitLab's documentation, "Get single repository branch".)
+        """
+        path = f"/projects/{project_id}/repository/branches/{quote(branch, safe='')}"
+        try:
+            commit = _mapping(self._mapping("GET", path).get("commit"))
+        except Missing:
+            return None
+        return str(commit.get("id") or "") or None
+
     def projects_of(self, group: str) -> list[str]:
         """The paths of a group's projects, those of its subgroups included, that are not archived.
 
@@ -326,6 +342,34 @@ class GitLab:
         path = f"/projects/{project_id}/merge_requests/{iid}/notes/{note_id}/award_emoji"
         with suppress(Missing, Rejected):
             self._call("POST", path, json={"name": name})
+
+    def issue_with(self, project_id: int, marker: str) -> tuple[int, bool] | None:
+        """The number of our one issue, found by `marker`, and whether it is open; None where there is none.
+
+        (GitLab's documentation, "List project issues".)
+        """
+        ours = self._pages(f"/projects/{project_id}/issues", author_id=str(self._own_id))
+        # Anybody can write the marker into an issue of theirs, so the author counts, too.
+        found = (one for one in ours if _mapping(one.get("author")).get("id") == self._own_id)
+        issue = next((one for one in found if str(one.get("description")).startswith(marker)), None)
+        return (_number(issue, "iid"), issue.get("state") == "opened") if issue else None
+
+    def open_issue(self, project_id: int, title: str, description: str) -> int:
+        """Open an issue; returns its number. Not safe to repeat: look with :meth:`issue_with` first."""
+        body = {"title": title, "description": description}
+        return _number(self._mapping("POST", f"/projects/{project_id}/issues", json=body), "iid")
+
+    def change_issue(
+        self, project_id: int, iid: int, title: str, description: str, *, event: str | None
+    ) -> None:
+        """Write an issue anew; `event` is ``close`` or ``reopen``. Raises :class:`Missing` when it is gone.
+
+        (GitLab's documentation, "Edit an issue".)
+        """
+        body = {"title": title, "description": description}
+        if event is not None:
+            body["state_event"] = event
+        self._call("PUT", f"/projects/{project_id}/issues/{iid}", json=body)
 
     def put_environment(self, project_id: int, name: str, *, external_url: str) -> None:
         """Make the environment, or give the one there is its address."""

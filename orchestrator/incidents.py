@@ -58,10 +58,16 @@ def incidents(failed: Iterable[Affected]) -> list[Incident]:
     found = []
     for name, group in groups.items():
         newest_first = sorted(group, key=lambda one: one.deployment.since, reverse=True)
-        failure = newest_first[0].deployment.failure
+        failure = _best_told(newest_first)
         if failure is not None and len({one.project_id for one in group}) >= SEVERAL:
             found.append(Incident(name, failure, newest_first))
     return sorted(found, key=lambda incident: (-len(incident.projects), incident.id))
+
+
+def _best_told(newest_first: Sequence[Affected]) -> Failure | None:
+    """The newest failure that was seen in a build, where there is one: others only say that it was."""
+    failures = [one.deployment.failure for one in newest_first]
+    return next((one for one in failures if one is not None and one.evidence), failures[0])
 
 
 def _name(failure: Failure | None) -> str | None:

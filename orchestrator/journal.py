@@ -11,6 +11,7 @@ from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Due, Kind, Preview
 from orchestrator.store import Tx
+from orchestrator.tally import Count
 
 #: Changes on the way to a verdict are gathered this long before GitLab is told.
 _GATHER_SECONDS = 1.0
@@ -26,6 +27,36 @@ class Journal:
         self._dues: list[Due] = []
         #: Something has changed that a plan depends on.
         self.plan_again = False
+
+    def add_deployment(
+        self,
+        present: Preview,
+        *,
+        step: Step,
+        trigger: str,
+        is_bot: bool,
+        check_only: bool = False,
+        ready_at: float | None = None,
+        due_at: float | None = None,
+    ) -> Deployment:
+        """A new try at the head commit, with its event and its report; returns it as written."""
+        new = self._tx.add_deployment(
+            present,
+            step=step,
+            trigger=trigger,
+            actor=self._who,
+            now=self._now,
+            is_bot=is_bot,
+            check_only=check_only,
+            ready_at=ready_at,
+            due_at=due_at,
+        )
+        if new.due_at is not None:
+            self._dues.append(Due(Kind.DEPLOYMENT, new.id, new.due_at))
+        self._event("deployment", new.id, "", new.state, why=f"commit {new.sha}", preview_id=present.id)
+        counting.add(self._tx.connection, {tally.key(Count.ENTERED, new.state, tally.by(new)): 1.0})
+        self.report(present.id, at_once=True)
+        return new
 
     def put_deployment(
         self,
@@ -55,16 +86,16 @@ class Journal:
                 preview_id=after.preview_id,
                 account_id=after.account_id,
             )
-            self._report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED, State.BLOCKED})
+            self.report(after.preview_id, at_once=after.state in {State.LIVE, State.FAILED, State.BLOCKED})
             self.plan_again = True
         elif before.step is Step.READ_FILE and after.step is Step.AWAIT_SLOT:
             # Its place in the queue can be told from now on.
-            self._report(after.preview_id)
+            self.report(after.preview_id)
             self.plan_again = True
         elif (before.holds_build_slot and not after.holds_build_slot) or after.is_settled:
             self.plan_again = True
         elif is_news:
-            self._report(after.preview_id)
+            self.report(after.preview_id)
         return after
 
     def put_account(
@@ -147,6 +178,7 @@ class Journal:
             account_id=account_id,
         )
 
-    def _report(self, preview_id: int, *, at_once: bool = False) -> None:
+    def report(self, preview_id: int, *, at_once: bool = False) -> None:
+        """GitLab is to be told of the preview: at once, or together with what follows soon."""
         at = self._now if at_once else self._now + _GATHER_SECONDS
         self._dues.append(self._tx.mark_report(preview_id, at))

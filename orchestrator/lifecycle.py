@@ -26,6 +26,7 @@ from orchestrator.records import Claim, Delivery, Due, Kind, Project
 from orchestrator.rules import Rules
 from orchestrator.store import Store, Tx
 from orchestrator.switches import Stop, Switch
+from orchestrator.watching import Branch
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,12 @@ class Lifecycle:
             tx.close_delivery(claim, reason, now)
         return []
 
-    def compared(self, claim: Claim, listed: Mapping[int, str], now: float) -> list[Due]:
+    def compared(
+        self, claim: Claim, listed: Mapping[int, str], now: float, *, branch: Branch | None = None
+    ) -> list[Due]:
         """GitLab lists these merge requests of the claimed project as open, each with its head commit.
+
+        With `branch`, its default branch, that is tried if it is due.
 
         Where we know otherwise, it is as if GitLab had told us of the merge request: it is asked about
         singly. What one pass may not ask about is left for the next one, which then comes soon.
@@ -132,8 +137,12 @@ class Lifecycle:
                     dues.append(Due(Kind.DELIVERY, made, now))
             pause = self._policy.catch_up_seconds
             tx.put_off(claim, now + (pause if found.is_all else pause / _SOONER))
-        if dues:
-            log.info("project %s: %s merge requests are not as we knew them", claim.id, len(dues))
+            if branch is not None:
+                change = Change(tx, self._policy, now, who=OURSELVES)
+                change.watch(tx.project(claim.id), branch)
+                dues += change.finish()
+        if found.iids:
+            log.info("project %s: %s merge requests are not as we knew them", claim.id, len(found.iids))
         return dues
 
     def compare_by(self, at: float) -> None:

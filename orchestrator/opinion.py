@@ -30,7 +30,9 @@ def builder_of(deployment: Deployment) -> str:
 
 def is_wanted(deployment: Deployment, failure: Failure) -> bool:
     """Whether the latest builder could say more about the build of `deployment` that failed for this."""
-    return deployment.image is None and is_missing(failure) and builder_of(deployment) == DEFAULT
+    if deployment.image is not None or deployment.is_spare:
+        return False
+    return is_missing(failure) and builder_of(deployment) == DEFAULT
 
 
 def is_missing(failure: Failure) -> bool:

@@ -61,6 +61,17 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class PinChange:
+    """What a merge request makes of the version that the project asks for."""
+
+    runtime: str
+    file: str
+    #: In the words of the file; empty where it names none.
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Retry:
     """A build that failed through no fault of the commit, and after which it is built once more."""
 
@@ -133,11 +144,14 @@ class KeptLog:
 class FileRead:
     """The repository's own file was read, or is not there; `config` is what it asks for.
 
-    `pins` are the versions that it asks for, of those languages of which the builder refused one.
+    `pins` are the versions that it asks for: of a default branch all, else those of languages of which the
+    builder refused one.
     """
 
     config: Mapping[str, Any]
     pins: tuple[Pin, ...] = ()
+    #: Of a bot's merge request what it changes of them, where that is one.
+    change: PinChange | None = None
 
 
 @dataclass(frozen=True)

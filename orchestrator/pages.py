@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from orchestrator import reading
+from orchestrator import reading, watching
+from orchestrator.builder import Builder
 from orchestrator.errors import NotFound
 from orchestrator.incidents import LATELY_SECONDS, Affected, Incident, incidents
+from orchestrator.mainline import Verdict
+from orchestrator.moves import Advice, Asked, advice
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
 from orchestrator.reading import Change, NumberedEvent, Sought
@@ -26,6 +29,8 @@ _T = TypeVar("_T")
 
 #: How far back the picture of the pool goes.
 PICTURE_SECONDS = 6 * 3600.0
+#: So many deployments are looked through for what repositories ask for.
+_PINS_COMPARED = 2000
 #: So many failures are looked through for what they have in common.
 _FAILURES_COMPARED = 500
 #: "Lately", for failures.
@@ -49,7 +54,7 @@ class Named:
     @property
     def name(self) -> str:
         """As GitLab writes it."""
-        return f"{self.project.path}!{self.preview.iid}"
+        return f"{self.project.path}{self.preview.reference}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class BranchState:
+    """A default branch that is watched."""
+
+    verdict: Verdict
+    newest: Deployment | None
+
+
+@dataclass(frozen=True)
 class ProjectPage:
     """A project with a page of its merge requests."""
 
@@ -120,6 +133,8 @@ class ProjectPage:
     record: Record
     #: Older ones come before this number; None: there are none.
     next: int | None
+    #: Of its default branch, where that is watched.
+    branch: BranchState | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +181,8 @@ class Pages:
                 return None
             rows, following = self._rows(tx, [project], project.id, before=before, most=most)
             judged = record(reading.deployments_of(tx, project.id, most=_RECORD_OF))
-        return ProjectPage(project, rows, judged, following)
+            branch = _branch_state(tx, project) if watching.is_watched(project) else None
+        return ProjectPage(project, rows, judged, following, branch)
 
     def previews(
         self, path: str | None, *, before: int | None, most: int, is_open: bool | None
@@ -267,6 +283,11 @@ class Pages:
         with self._store.read() as tx:
             return [project for project in tx.projects() if project.removed_at is None]
 
+    def branches(self) -> Mapping[int, BranchState]:
+        """The default branches that are watched, by the project's id."""
+        with self._store.read() as tx:
+            return {one.id: _branch_state(tx, one) for one in tx.projects() if watching.is_watched(one)}
+
     def incidents(self, now: float) -> list[Incident]:
         """What fails in several projects for the same cause."""
         with self._store.read() as tx:
@@ -290,6 +311,22 @@ class Pages:
             found = tx.runtimes(builder)
         newest_first = sorted(found, key=lambda seen: version_order(seen.wanted), reverse=True)
         return sorted(newest_first, key=lambda seen: seen.runtime)
+
+    def builder(self) -> Builder:
+        """What was noticed of the builder beside its versions of languages."""
+        with self._store.read() as tx:
+            return watching.builder(tx)
+
+    def outlook(self, now: float) -> list[Advice]:
+        """Which projects will break with the builder as it is, or could move up."""
+        with self._store.read() as tx:
+            paths = {one.id: one.path for one in tx.projects() if one.removed_at is None}
+            newest: dict[tuple[int, str], Asked] = {}
+            for preview, one in reading.asked_for(tx, most=_PINS_COMPARED):
+                for pin in one.pins if preview.project_id in paths else ():
+                    asked = Asked(paths[preview.project_id], pin, one.created_at, preview.reference)
+                    newest.setdefault((preview.project_id, pin.runtime), asked)
+            return advice(newest.values(), tx.runtimes(), watching.builder(tx).changed_at, now)
 
     def newest_change(self) -> int:
         """The number of the newest change; 0 before the first."""
@@ -373,6 +410,10 @@ class Pages:
             leases=leases,
             address=self._views.address(account.name),
         )
+
+
+def _branch_state(tx: Tx, project: Project) -> BranchState:
+    return BranchState(watching.verdict(tx, project.id), watching.newest(tx, project.id))
 
 
 def _tenant(projects: Mapping[int, Project], previews: Mapping[int, Preview], one: Deployment) -> Tenant:

@@ -78,6 +78,11 @@ class _Plan:
             case scheduler.DropOpinion(deployment_id):
                 asking = self._deployments[deployment_id]
                 self._journal.put_deployment(asking, preview.without_opinion(asking, self._now), is_news=True)
+            case scheduler.GiveUp(deployment_id):
+                tried = self._deployments[deployment_id]
+                why = "a merge request needs its place; it is tried again when nobody waits"
+                ended = preview.end(tried, State.CANCELLED, self._now)
+                self._journal.put_deployment(tried, ended, why=why)
 
     def note_quiet(self, ready: Iterable[int]) -> None:
         """Those that waited for quiet wait for their turn from now on, which their reports say."""

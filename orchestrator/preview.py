@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import IllegalMove
-from orchestrator.outcome import CheckResult, Failure, Opinion, Pin, Refusal, Retry
+from orchestrator.outcome import CheckResult, Failure, Opinion, Pin, PinChange, Refusal, Retry
 
 
 class State(StrEnum):
@@ -96,6 +96,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
         State.CANCELLED,
     ): "the merge request was closed, or somebody said stop, during the build",
     (State.BUILDING, State.QUEUED): "its account could not be used; it waits for another",
+    (State.STARTING, State.STOPPED): "its job is ready and stays so, and nothing else was wanted",
     (State.STARTING, State.CHECKING): "the published job is ready and stays so",
     (State.STARTING, State.FAILED): "the job crashed, or was not ready in time",
     (State.STARTING, State.SUPERSEDED): "a newer commit was pushed before it was published",
@@ -154,6 +155,8 @@ REBUILD = "rebuild"
 COMMAND = "command"
 #: The trigger of one that has waited for its builder.
 UNBLOCKED = "version there"
+#: The trigger of deployments of a default branch, which nobody waits for.
+WATCH = "watch"
 #: Triggers of deployments that somebody asked for by a command.
 ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
@@ -218,6 +221,8 @@ class Deployment:
     config: Mapping[str, Any] | None = None
     #: Versions that it asks for, where that was looked at (see ``outcome.FileRead``).
     pins: tuple[Pin, ...] = ()
+    #: What it makes of such a version, while others with the same change may wait for it, or it for them.
+    change: PinChange | None = None
     #: How its build is known to fail; None: nothing speaks for that.
     warning: Failure | None = None
     #: Why it does not apply, where it does not.
@@ -239,6 +244,11 @@ class Deployment:
     def candidate_name(self) -> str:
         """The name of the unpublished job that tries the image out beside the running one."""
         return f"candidate-d{self.id}"
+
+    @property
+    def is_spare(self) -> bool:
+        """True for what is tried only with what nobody needs, without being published, and is not kept."""
+        return self.trigger == WATCH
 
     @property
     def is_pending(self) -> bool:
@@ -366,7 +376,9 @@ def approve(deployment: Deployment, now: float, *, is_bot: bool = False) -> Depl
 
     Whoever asks wants to look at it, and no filter of the repository stands against that.
     """
-    asked_for = replace(deployment, trigger=COMMAND, ready_at=None, check_only=False, is_bot=is_bot)
+    asked_for = replace(
+        deployment, trigger=COMMAND, ready_at=None, check_only=False, is_bot=is_bot, change=None
+    )
     if deployment.config is None:
         return at_step(asked_for, Step.READ_FILE, now, due_at=now)
     return at_step(asked_for, Step.AWAIT_SLOT, now, due_at=None)

@@ -145,7 +145,7 @@ def _apply(outcome: object, deployment: Deployment, scene: Scene) -> Deployment:
 
 @_apply.register
 def _(outcome: out.FileRead, deployment: Deployment, scene: Scene) -> Deployment:
-    read = replace(deployment, config=outcome.config, pins=outcome.pins, attempts=0)
+    read = replace(deployment, config=outcome.config, pins=outcome.pins, change=outcome.change, attempts=0)
     return at_step(read, Step.AWAIT_SLOT, scene.now, due_at=None)
 
 
@@ -219,7 +219,7 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
         return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now)
     if built.check_only:
         return at_step(replace(built, attempts=0), Step.AWAIT_PLACE, scene.now, due_at=None)
-    beside = scene.serving is not None or scene.address_busy
+    beside = built.is_spare or scene.serving is not None or scene.address_busy
     step = Step.START_CANDIDATE if beside else Step.PUBLISH
     return moved(built, State.STARTING, step, scene.now, due_at=scene.now)
 
@@ -320,6 +320,8 @@ def _(outcome: out.JobReady, deployment: Deployment, scene: Scene) -> Deployment
     if remaining > 0:
         pause = min(remaining, max(scene.patience.stable_seconds / 3, 0.05))
         return replace(deployment, ready_since=ready_since, due_at=scene.now + pause, attempts=0)
+    if deployment.is_spare:
+        return moved(deployment, State.STOPPED, Step.TIDY, scene.now, due_at=scene.now)
     if deployment.step is Step.WATCH_CANDIDATE:
         if scene.address_busy:
             return _later(replace(deployment, ready_since=ready_since), scene)

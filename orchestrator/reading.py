@@ -14,7 +14,7 @@ from sqlalchemy import Select, func, or_, select
 from orchestrator import tables as t
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Event, Lease, Preview
+from orchestrator.records import BRANCH_IID, Event, Lease, Preview
 from orchestrator.rows import account_from, deployment_from, event_from, lease_from, preview_from
 from orchestrator.store import Tx
 
@@ -80,8 +80,12 @@ def holders(tx: Tx, preview_ids: Sequence[int]) -> Mapping[int, Account]:
 def previews_of(
     tx: Tx, project_id: int | None, *, most: int, before: int | None = None, is_open: bool | None = None
 ) -> list[Preview]:
-    """A project's previews, or with None all; the newest first, those older than number `before`."""
+    """A project's previews of merge requests, or with None all; the newest first.
+
+    Only those older than number `before`, where that is given.
+    """
     query = select(t.preview).order_by(t.preview.c.id.desc()).limit(most)
+    query = query.where(t.preview.c.iid != BRANCH_IID)
     if project_id is not None:
         query = query.where(t.preview.c.project_id == project_id)
     if before is not None:
@@ -112,8 +116,13 @@ def deployments_of(
     preview_id: int | None = None,
     states: Sequence[str] = (),
 ) -> list[Deployment]:
-    """Deployments of a project, or with None of all; the newest first, those older than number `before`."""
-    query: Select[Any] = _DEPLOYMENTS.order_by(t.deployment.c.id.desc()).limit(most)
+    """Deployments of merge requests, of a project or with None of all; the newest first.
+
+    Only those older than number `before`, where that is given.
+    """
+    query: Select[Any] = (
+        _DEPLOYMENTS.where(t.preview.c.iid != BRANCH_IID).order_by(t.deployment.c.id.desc()).limit(most)
+    )
     if project_id is not None:
         query = query.where(t.preview.c.project_id == project_id)
     if preview_id is not None:
@@ -134,6 +143,7 @@ def newest_try(tx: Tx, project_id: int) -> Deployment | None:
     states += [State.LIVE, State.FAILED, State.STOPPED]
     query = _DEPLOYMENTS.where(
         t.preview.c.project_id == project_id,
+        t.preview.c.iid != BRANCH_IID,
         t.deployment.c.state.in_(states),
         t.deployment.c.step != Step.AWAIT_APPROVAL,
     )
@@ -146,6 +156,18 @@ def failures_since(tx: Tx, since: float, *, most: int) -> list[Deployment]:
     failed = (t.deployment.c.state == State.FAILED) & (t.deployment.c.since > since)
     query = _DEPLOYMENTS.where(failed).order_by(t.deployment.c.since.desc()).limit(most)
     return [deployment_from(row) for row in tx.connection.execute(query)]
+
+
+def asked_for(tx: Tx, *, most: int) -> list[tuple[Preview, Deployment]]:
+    """What default branches and merged merge requests ask for, by the newest `most` deployments that tell."""
+    is_theirs = or_(t.preview.c.iid == BRANCH_IID, t.preview.c.mr_state == "merged")
+    query = _DEPLOYMENTS.where(is_theirs, t.deployment.c.pins.is_not(None))
+    found = [
+        deployment_from(row)
+        for row in tx.connection.execute(query.order_by(t.deployment.c.id.desc()).limit(most))
+    ]
+    of = previews_by_id(tx, sorted({one.preview_id for one in found}))
+    return [(of[one.preview_id], one) for one in found]
 
 
 def leases_since(tx: Tx, since: float, *, account_id: int | None = None, most: int = 500) -> list[Lease]:

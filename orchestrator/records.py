@@ -74,9 +74,13 @@ class Project:
     build_seconds: float | None = None
 
 
+#: Stands for a project's default branch in the place of a merge request's number; those begin at 1.
+BRANCH_IID = 0
+
+
 @dataclass(frozen=True)
 class Preview:
-    """What one merge request gets."""
+    """What one merge request gets; or the tries of a project's default branch, which is never up."""
 
     id: int
     project_id: int
@@ -105,6 +109,16 @@ class Preview:
     def is_open(self) -> bool:
         """True while its merge request may still be merged."""
         return self.mr_state in OPEN_STATES
+
+    @property
+    def is_branch(self) -> bool:
+        """True when it stands for the default branch."""
+        return self.iid == BRANCH_IID
+
+    @property
+    def reference(self) -> str:
+        """What follows the project's path in its name: ``!12``, or ``@main`` for a branch."""
+        return f"@{self.source_branch}" if self.is_branch else f"!{self.iid}"
 
     @property
     def environment(self) -> str:

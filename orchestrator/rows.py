@@ -10,7 +10,18 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator import rules
-from orchestrator.outcome import CheckResult, Evidence, Failure, Opinion, Pin, Refusal, Retry, Says
+from orchestrator.mainline import Verdict
+from orchestrator.outcome import (
+    CheckResult,
+    Evidence,
+    Failure,
+    Opinion,
+    Pin,
+    PinChange,
+    Refusal,
+    Retry,
+    Says,
+)
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Delivery, Event, Lease, Preview, Project
@@ -27,7 +38,7 @@ def _reader(record: type[Any]) -> Callable[[Row[Any]], dict[str, Any]]:
 
 _project, _preview, _account = _reader(Project), _reader(Preview), _reader(Account)
 _deployment, _delivery, _event = _reader(Deployment), _reader(Delivery), _reader(Event)
-_lease, _runtime = _reader(Lease), _reader(RuntimeSeen)
+_lease, _runtime, _verdict = _reader(Lease), _reader(RuntimeSeen), _reader(Verdict)
 
 
 def project_from(row: Row[Any]) -> Project:
@@ -61,6 +72,7 @@ def deployment_from(row: Row[Any]) -> Deployment:
     values["step"] = Step(values["step"])
     values["failure"] = _failure(values["failure"]) if values["failure"] else None
     values["pins"] = tuple(Pin(**pin) for pin in values["pins"] or ())
+    values["change"] = PinChange(**values["change"]) if values["change"] else None
     values["warning"] = _failure(values["warning"]) if values["warning"] else None
     values["retry"] = Retry(**values["retry"]) if values["retry"] else None
     values["opinion"] = _opinion(values["opinion"]) if values["opinion"] else None
@@ -77,6 +89,13 @@ def _failure(kept: Mapping[str, Any]) -> Failure:
 def _opinion(kept: Mapping[str, Any]) -> Opinion:
     says = kept.get("says")
     return Opinion(**{**kept, "says": None if says is None else Says(says)})
+
+
+def verdict_from(row: Row[Any]) -> Verdict:
+    """What is known of a default branch."""
+    values = _verdict(row)
+    values["failure"] = _failure(values["failure"]) if values["failure"] else None
+    return Verdict(**values)
 
 
 def delivery_from(row: Row[Any]) -> Delivery:

@@ -1,4 +1,4 @@
-"""Which merge requests of a project get a preview: what its maintainers decided. Pure.
+"""Which merge requests of a project get a preview, and what else its maintainers decided. Pure.
 
 Nothing here lets a stranger's commit be built: that needs an approval of that commit, whatever the rules say.
 And whoever may ask for a preview by a command gets one, whatever the rules say.
@@ -47,6 +47,16 @@ class RefusedVersions(StrEnum):
     WAIT = "wait"
 
 
+class MainWatch(StrEnum):
+    """What a project wants to know of its default branch."""
+
+    NO = "no"
+    #: It is built now and then; the page, the API and the metrics say what came of it.
+    YES = "yes"
+    #: An issue in GitLab says so, too, when it does not deploy any more.
+    ISSUE = "issue"
+
+
 #: The lists of the rules, with what an entry of each is.
 LISTS: Mapping[str, str] = {
     "labels": "A label of which it needs one.",
@@ -79,6 +89,8 @@ class Rules:
     #: Built is what a merge would make of the target branch, where the two can be merged.
     merged_result: bool = False
     refused_versions: RefusedVersions = RefusedVersions.BUILD
+    #: Whether its default branch is watched.
+    watch_main: MainWatch = MainWatch.NO
 
     @property
     def look_at_paths(self) -> bool:
@@ -106,6 +118,7 @@ def from_json(value: Mapping[str, Any] | None) -> Rules:
     given["forks"] = Forks(given.get("forks", Forks.APPROVAL))
     given["drafts"] = Drafts(given.get("drafts", Drafts.BUILD))
     given["refused_versions"] = RefusedVersions(given.get("refused_versions", RefusedVersions.BUILD))
+    given["watch_main"] = MainWatch(given.get("watch_main", MainWatch.NO))
     return Rules(**given)
 
 

@@ -130,6 +130,11 @@ def pins(runtimes: Iterable[str], read: Callable[[str], bytes | None]) -> tuple[
     return tuple(found)
 
 
+def every_runtime() -> frozenset[str]:
+    """The languages of which it can be read which version a commit asks for."""
+    return frozenset(_FILES)
+
+
 def pin_file(runtime: str) -> str:
     """The file in which a language's version is asked for."""
     return _FILES[runtime][0]

@@ -11,12 +11,15 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from orchestrator import cohorts
 from orchestrator.line import Line, Manners, Waiting
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import ASKED_FOR, OPINION_STEPS, Deployment, State, Step
 from orchestrator.records import Project
 
 _SUCCESSES_TO_RISE = 3
+#: Accounts that stay free beside one on which something is tried that nobody waits for.
+_LEFT_FREE = 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Limits(Manners):
     shared_seconds: float = 3600.0
     #: How many who get nothing a plan looks at. Room is made for those who are next, not for a long line.
     look_ahead: int = 32
+    #: So long, in seconds, bots wait for what comes of the same change elsewhere; 0: not at all.
+    cohort_seconds: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,10 @@ class Snapshot:
     frozen: bool = False
     #: Deployments that have failed, and of which a second opinion is being had; nobody waits for those.
     asking: Sequence[int] = ()
+    #: Those that wait to be tried with what nobody needs, ...
+    spares: Collection[Waiting] = ()
+    #: ... and the ids of those that are being tried.
+    spares_going: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,14 @@ class DropOpinion:
     deployment_id: int
 
 
-Decision = Start | Serve | MakeRoom | CleanFirst | Refuse | DropOpinion
+@dataclass(frozen=True)
+class GiveUp:
+    """End this build of what nobody waits for: somebody else goes without its slot or its account."""
+
+    deployment_id: int
+
+
+Decision = Start | Serve | MakeRoom | CleanFirst | Refuse | DropOpinion | GiveUp
 
 
 def turns(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Waiting]:
@@ -206,7 +222,8 @@ def plan(snapshot: Snapshot, limits: Limits, now: float) -> list[Decision]:
     # Who has an account of its own need not wait for those ahead who have none.
     for waiting in planner.left_with_account(line).turns(snapshot.building, limits, now):
         planner.consider(waiting)
-    return [*_serve(snapshot), *planner.decisions, *planner.drop_opinions(len(line)), *planner.make_room()]
+    planner.consider_spares(line)
+    return [*_serve(snapshot), *planner.decisions, *planner.drop_opinions(line), *planner.make_room()]
 
 
 def has_time_to_spare(snapshot: Snapshot, limits: Limits, account_id: int, size: int) -> bool:
@@ -257,6 +274,7 @@ class _Planner:
         self._considered: set[int] = set()
         self._in_vain = 0
         self._cleaned_first: set[int] = set()
+        self._given_up = 0
         self.decisions: list[Decision] = []
 
     def refuse(self, line: Line) -> None:
@@ -296,19 +314,46 @@ class _Planner:
             self._consider_free(waiting)
         self._in_vain += len(self.decisions) == begun
 
+    def consider_spares(self, line: Line) -> None:
+        """Try one of those that nobody waits for; or end what is tried, when somebody else goes without.
+
+        One at a time in the whole pool, and never on the last free account: who comes next must not find
+        that it has to be cleaned first.
+        """
+        snapshot = self._snapshot
+        if not snapshot.spares and not snapshot.spares_going:
+            return
+        if self._goes_anybody_without(line):
+            self.decisions += [GiveUp(deployment_id) for deployment_id in sorted(snapshot.spares_going)]
+            self._given_up = len(snapshot.spares_going)
+            return
+        if snapshot.spares_going or len(self._free) < _LEFT_FREE + 1:
+            return
+        for waiting in sorted(snapshot.spares, key=lambda one: one.since):
+            account_id = self._fitting(self._free, waiting)
+            if account_id is not None:
+                self._start(waiting, self._places[account_id])
+                return
+
+    def _goes_anybody_without(self, line: Line) -> bool:
+        served = {one.deployment_id for one in self.decisions if isinstance(one, Start | Refuse)}
+        return any(waiting.deployment_id not in served for waiting in line)
+
     def make_room(self) -> list[Decision]:
         """The live previews that have been up longest and have had their time, as many as are wanted."""
         return [MakeRoom(show.preview_id) for show in self._ripe[: max(self._wanted(), 0)]]
 
-    def drop_opinions(self, waiting: int) -> list[Decision]:
+    def drop_opinions(self, line: Line) -> list[Decision]:
         """No opinion is asked for while anybody waits, for whatever."""
-        answered = sum(isinstance(one, Start | Refuse) for one in self.decisions)
-        return [DropOpinion(one) for one in self._snapshot.asking] if answered < waiting else []
+        if not self._snapshot.asking or not self._goes_anybody_without(line):
+            return []
+        return [DropOpinion(deployment_id) for deployment_id in self._snapshot.asking]
 
     def _wanted(self) -> int:
         """How many accounts are wanted by those who were considered, but for those about to be free."""
         sharers = -(-self._homeless_sharers // self._limits.builds_per_account)
-        return self._homeless + sharers - self._snapshot.cleaning - len(self._cleaned_first)
+        about_to_be_free = self._snapshot.cleaning + len(self._cleaned_first) + self._given_up
+        return self._homeless + sharers - about_to_be_free
 
     def _consider_beside(self, waiting: Waiting) -> None:
         """Its preview has an account: build there, beside what runs, or clean it first if that cannot be."""
@@ -385,12 +430,14 @@ def take_snapshot(
     frozen: bool = False,
     paused: Container[int] = (),
     kept: Container[int] = (),
+    cohort_seconds: float = 0.0,
 ) -> Snapshot:
     """What :func:`plan` looks at; `going` are the unsettled deployments, each with its project's id.
 
     `needs` are the bytes that a build of each project is expected to take; :data:`UNKNOWN_BYTES` for others.
     Deployments of projects that are `paused`, and those that are not ready by `now`, are not planned.
-    Previews that are `kept` do not give way.
+    Previews that are `kept` do not give way. Nor are those planned that wait for the same change elsewhere,
+    for `cohort_seconds` at most.
     """
     needs = needs or {}
     on_the_way = {d.preview_id for d, _ in going if d.is_on_its_way}
@@ -398,11 +445,14 @@ def take_snapshot(
     at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
-    waiting = [
-        _waiting(d, project_id, needs)
+    waits_for_another = cohorts.held(going, now, cohort_seconds, paused)
+    ready = [
+        (d, project_id)
         for d, project_id in going
         if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
+        if d.id not in waits_for_another
     ]
+    waiting = [_waiting(d, project_id, needs) for d, project_id in ready if not d.is_spare]
     waited_for = {one.preview_id for one in waiting}
     held = [a.preview_id for a in accounts if a.preview_id is not None]
     return Snapshot(
@@ -429,6 +479,8 @@ def take_snapshot(
         largest_store=largest_store(accounts),
         frozen=frozen,
         asking=[d.id for d, _ in going if d.step in OPINION_STEPS],
+        spares=[_waiting(d, project_id, needs) for d, project_id in ready if d.is_spare],
+        spares_going=[d.id for d, _ in going if d.is_spare and d.is_pending and d.account_id is not None],
     )
 
 

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         Policy.check_only_bots,
         description="Whether bots' merge requests are checked only; `/preview` then brings one to look at.",
     )
+    cohort_seconds: float = Field(
+        Limits.cohort_seconds,
+        ge=0,
+        le=86400,
+        description="So long bots' merge requests wait for the result of the same change elsewhere; 0: never",
+    )
     quiet_seconds: float = Field(
         Quiet.people_seconds,
         ge=0,
@@ -435,6 +441,7 @@ class Settings(BaseSettings):
                 max_concurrent_builds=self.max_concurrent_builds,
                 builds_per_account=self.builds_per_account,
                 min_live_seconds=self.min_live_seconds,
+                cohort_seconds=self.cohort_seconds,
             ),
             live_seconds=self.live_seconds,
             clean_poll_seconds=self.poll_min_seconds,

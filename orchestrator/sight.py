@@ -39,6 +39,8 @@ class Sight:
     switches: Switches
     #: Until when previews do not give way, by their id; only of those that are kept.
     kept_until: Mapping[int, float]
+    #: See :class:`scheduler.Limits`.
+    cohort_seconds: float = 0.0
 
     def snapshot(self, now: float) -> Snapshot:
         """What the scheduler plans with."""
@@ -51,6 +53,7 @@ class Sight:
             frozen=self.switches.is_frozen,
             paused=self.switches.paused_projects,
             kept=self.kept_until,
+            cohort_seconds=self.cohort_seconds,
         )
 
     def turns(self, limits: Limits, now: float) -> Mapping[int, Turn]:
@@ -149,6 +152,7 @@ class _Scene:
             projects=self._projects,
             ceiling=self._ceiling,
             switches=self._tx.switches(),
+            cohort_seconds=self._limits.cohort_seconds,
             kept_until={
                 one.deployment.preview_id: until
                 for one in going.values()

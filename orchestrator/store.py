@@ -39,7 +39,17 @@ from orchestrator.logs import being, only
 from orchestrator.merge_request import MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Claim, Delivery, Due, Event, Kind, Lease, Preview, Project
+from orchestrator.records import (
+    BRANCH_IID,
+    Claim,
+    Delivery,
+    Due,
+    Event,
+    Kind,
+    Lease,
+    Preview,
+    Project,
+)
 from orchestrator.rows import (
     account_from,
     delivery_from,
@@ -257,6 +267,10 @@ class Tx(Stock):
         """Compare every project with GitLab at `at`, or earlier if that was planned."""
         self._connection.execute(sql.COMPARE_BY, {"at": at})
 
+    def compare_project_by(self, project_id: int, at: float) -> None:
+        """Compare this one project with GitLab at `at`, or earlier if that was planned."""
+        self._connection.execute(sql.COMPARE_BY.where(t.project.c.id == project_id), {"at": at})
+
     def put_off(self, claim: Claim, due_at: float) -> None:
         """What the claimed project was looked at for is done; it is looked at again at `due_at`."""
         self._connection.execute(
@@ -275,9 +289,9 @@ class Tx(Stock):
         return preview_from(row) if row else None
 
     def previews(self, *, limit: int = 200) -> list[Preview]:
-        """The newest previews first."""
-        rows = self._connection.execute(select(t.preview).order_by(t.preview.c.id.desc()).limit(limit))
-        return [preview_from(row) for row in rows]
+        """The newest previews of merge requests first."""
+        query = select(t.preview).where(t.preview.c.iid != BRANCH_IID).order_by(t.preview.c.id.desc())
+        return [preview_from(row) for row in self._connection.execute(query.limit(limit))]
 
     def put_preview(self, project_id: int, seen: MergeRequest, *, as_of: float) -> Preview:
         """Write down what GitLab said of the merge request at `as_of`.
@@ -486,6 +500,7 @@ class Tx(Stock):
         values = {name: getattr(after, name) for name in _DEPLOYMENT_FIELDS}
         values["failure"] = asdict(after.failure) if after.failure else None
         values["pins"] = [asdict(pin) for pin in after.pins] or None
+        values["change"] = asdict(after.change) if after.change else None
         values["warning"] = asdict(after.warning) if after.warning else None
         values["retry"] = asdict(after.retry) if after.retry else None
         values["opinion"] = asdict(after.opinion) if after.opinion else None
@@ -906,6 +921,6 @@ class Tx(Stock):
 
 #: Those that are kept in another form.
 _NOT_WRITTEN = {"id", "preview_id", "iid", "version", "failure", "checks", "entered"}
-_NOT_WRITTEN |= {"pins", "warning", "retry", "refusal", "opinion"}
+_NOT_WRITTEN |= {"pins", "change", "warning", "retry", "refusal", "opinion"}
 _DEPLOYMENT_FIELDS: Sequence[str] = [f.name for f in fields(Deployment) if f.name not in _NOT_WRITTEN]
 _ACCOUNT_FIELDS: Sequence[str] = [f.name for f in fields(Account) if f.name not in {"id", "version"}]

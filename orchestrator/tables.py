@@ -116,6 +116,7 @@ preview = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("project_id", ForeignKey("project.id"), nullable=False),
+    # Of the merge request; 0 for the project's default branch.
     Column("iid", Integer, nullable=False),
     Column("title", Words(255), nullable=False),
     Column("author", Words(255), nullable=False),
@@ -187,6 +188,8 @@ deployment = Table(
     # Versions that it asks for, and how its build is known to fail; null: not looked at, not known.
     Column("pins", JSON(none_as_null=True)),
     Column("warning", JSON(none_as_null=True)),
+    # What it makes of such a version, while others with the same change are waited for; null: nothing.
+    Column("change", JSON(none_as_null=True)),
     # Why its filters leave it out, and by what; null: they do not.
     Column("refusal", JSON(none_as_null=True)),
     Column("entered", JSON, nullable=False),
@@ -324,6 +327,22 @@ tally = Table(
     Column("name", String(40), primary_key=True),
     Column("labels", String(120), primary_key=True),
     Column("value", Double, nullable=False),
+)
+
+# Whether the default branches of projects deploy, of those that want to know.
+main_watch = Table(
+    "main_watch",
+    metadata,
+    Column("project_id", ForeignKey("project.id"), primary_key=True, autoincrement=False),
+    # Null: never, or not known.
+    Column("checked_at", Double),
+    Column("good_at", Double),
+    Column("good_sha", String(64)),
+    Column("broken_at", Double),
+    Column("broken_sha", String(64)),
+    Column("mended_at", Double),
+    # Why it does not, by the newest verdict; null: it does.
+    Column("failure", JSON(none_as_null=True)),
 )
 
 # What became of the builds with a version of a language, or with what repositories asked for.

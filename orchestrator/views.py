@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator import sight
+from orchestrator import cohorts, mainline, sight, watching
 from orchestrator.errors import BadInput
 from orchestrator.forecast import Turn
+from orchestrator.mainline import Issue
 from orchestrator.pool import Account
 from orchestrator.preview import AT_REST, Deployment, State, Step
-from orchestrator.records import Event, Lease, Preview, Project
+from orchestrator.records import BRANCH_IID, Event, Lease, Preview, Project
 from orchestrator.report import Subject
+from orchestrator.rules import MainWatch
 from orchestrator.scheduler import Limits
 from orchestrator.sight import Sight
 from orchestrator.store import Store, Tx
@@ -47,6 +49,8 @@ class PreviewView:
     logs: frozenset[tuple[int, str]] = frozenset()
     #: The newest there is.
     picture: Picture | None = None
+    #: Why the newest deployment does not go on although it could; empty when nothing holds it.
+    held: str = ""
 
     @property
     def newest(self) -> Deployment | None:
@@ -191,14 +195,21 @@ class Views:
             for d, project_id in waiting[:_QUEUE_SHOWN]
         ]
 
-    def preview(self, project_path: str, iid: int) -> PreviewView | None:
-        """One preview, with its timeline."""
-        if not 0 < iid < 2**31:
+    def preview(self, project_path: str, iid: int, *, now: float | None = None) -> PreviewView | None:
+        """One preview, with its timeline; number 0 is the default branch, where it has been tried.
+
+        What holds it is told where the time is given.
+        """
+        if not BRANCH_IID <= iid < 2**31:
             return None
         with self._store.read() as tx:
             project = tx.project_at(project_path)
             present = tx.preview_of(project.id, iid) if project else None
-            return self._view(tx, project, present, with_events=True) if project and present else None
+            if project is None or present is None:
+                return None
+            view = self._view(tx, project, present, with_events=True)
+            held = "" if now is None else self._held(tx, project, view.newest, now)
+            return replace(view, held=held)
 
     def log(self, deployment_id: int, kind: str) -> str | None:
         """A kept log."""
@@ -228,6 +239,21 @@ class Views:
                 held=self._held(tx, project, view.newest, now),
                 logs=_log_ends(tx, present, view.newest),
             )
+
+    def branch_report(self, preview_id: int) -> tuple[Project, Issue | None] | None:
+        """Of a default branch: its project, and the issue that it should have, where one is wanted.
+
+        None for the preview of a merge request.
+        """
+        with self._store.read() as tx:
+            present = tx.preview(preview_id)
+            if not present.is_branch:
+                return None
+            project, known = tx.project(present.project_id), watching.verdict(tx, present.project_id)
+        is_wanted = watching.is_watched(project) and project.rules.watch_main is MainWatch.ISSUE
+        page_url = self.page_url(project, present.iid)
+        issue = mainline.issue(known, present.source_branch, page_url) if is_wanted else None
+        return project, issue
 
     def _view(
         self, tx: Tx, project: Project, present: Preview, *, limit: int = 100, with_events: bool = False
@@ -263,12 +289,30 @@ class Views:
             return ""
         is_waiting = newest.state is State.QUEUED
         by_switch = tx.switches().holding(project.id, is_waiting=is_waiting)
+        by_switch = by_switch or self._same_change(tx, newest, now)
         waits_for_quiet = is_waiting and newest.ready_at is not None and newest.ready_at > now
         return by_switch or ("a quiet moment is awaited, since more pushes may follow" * waits_for_quiet)
 
+    def _same_change(self, tx: Tx, newest: Deployment, now: float) -> str:
+        """For whose result it waits, since that has the same change; empty: for nobody's."""
+        if newest.change is None or newest.step is not Step.AWAIT_SLOT:
+            return ""
+        going = [(one.deployment, one.project_id) for one in tx.unfinished()]
+        paused = tx.switches().paused_projects
+        first = cohorts.held(going, now, self._limits.cohort_seconds, paused).get(newest.id)
+        if first is None:
+            return ""
+        name = _name(tx, tx.deployment(first).preview_id)
+        return f"the result of {name} is awaited, which has the same change"
+
 
 def _untold(tx: Tx, projects: Mapping[int, Project]) -> list[str]:
-    return [f"{projects[project_id].path}!{iid}: {error}" for project_id, iid, error in tx.untold()]
+    return [
+        f"{projects[project_id].path}!{iid}: {error}"
+        if iid != BRANCH_IID
+        else f"{projects[project_id].path}!{iid}, the issue about its default branch: {error}"
+        for project_id, iid, error in tx.untold()
+    ]
 
 
 def _log_ends(tx: Tx, present: Preview, newest: Deployment | None) -> Mapping[str, str]:
@@ -290,4 +334,4 @@ def _holder(tx: Tx, account: Account) -> str:
 
 def _name(tx: Tx, preview_id: int) -> str:
     present = tx.preview(preview_id)
-    return f"{tx.project(present.project_id).path}!{present.iid}"
+    return f"{tx.project(present.project_id).path}{present.reference}"

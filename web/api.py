@@ -19,7 +19,7 @@ from orchestrator.merge_request import Verb
 from orchestrator.pages import Pages
 from orchestrator.records import Project
 from orchestrator.runtimes import BUILDERS
-from orchestrator.watching import Watched, can_be_followed
+from orchestrator.watchedlog import Watched, can_be_followed
 from web import actions, audit, people, shapes
 from web.live import room_of
 from web.openapi import Operation, describe
@@ -104,7 +104,8 @@ def _pages() -> Pages:
 @operation("/projects", returns=Listed[shapes.ProjectOut])
 def projects(_: Query) -> Listed[shapes.ProjectOut]:
     """All connected projects by path."""
-    found = [shapes.ProjectOut.of(project) for project in _pages().projects()]
+    branches = _pages().branches()
+    found = [shapes.ProjectOut.of(project, branches.get(project.id)) for project in _pages().projects()]
     return Listed[shapes.ProjectOut](items=found)
 
 
@@ -219,6 +220,20 @@ def renovate_preset(_: Query) -> shapes.RenovatePresetOut:
     """A preset for Renovate: it proposes no version that the builder is not known to have."""
     found = renovate.rules(_pages().runtimes(), time.time())
     return shapes.RenovatePresetOut(packageRules=[shapes.RenovateRuleOut.of(rule) for rule in found])
+
+
+@operation("/builders/projects", returns=Listed[shapes.OutlookOut])
+def builder_projects(_: Query) -> Listed[shapes.OutlookOut]:
+    """Projects whose version of a language the builder refuses or may lack, or that could move up."""
+    found = [shapes.OutlookOut.of(one) for one in _pages().outlook(time.time())]
+    return Listed[shapes.OutlookOut](items=found)
+
+
+@operation("/builders/changes", returns=Listed[shapes.NoticedOut])
+def builder_changes(_: Query) -> Listed[shapes.NoticedOut]:
+    """Changes of the builder that builds have shown, the newest first."""
+    found = [shapes.NoticedOut.of(one) for one in _pages().builder().changes]
+    return Listed[shapes.NoticedOut](items=found)
 
 
 @operation("/incidents", returns=Listed[shapes.IncidentOut])

@@ -12,7 +12,7 @@ from orchestrator.livelog import BEGIN, Batch
 from orchestrator.markdown import plain
 from orchestrator.preview import Deployment
 from orchestrator.views import PreviewView
-from orchestrator.watching import Watched, can_be_followed
+from orchestrator.watchedlog import Watched, can_be_followed
 from web import live
 from web.ansi import Piece, pieces
 from web.parts import parts_of, watched_log

@@ -127,6 +127,8 @@ def _pool(found: Figures) -> Iterator[Metric]:
     yield _gauge("accounts", "Dev tool accounts of the pool.", states, "state")
     yield _gauge("accounts_draining", "Accounts that are to leave the pool.", {(): found.draining})
     yield _gauge("projects", "Connected projects.", {(): found.projects})
+    branches = {("yes" if deploys else "no",): number for deploys, number in found.branches.items()}
+    yield _gauge("default_branches", "Default branches that are watched.", branches, "deploys")
     yield _gauge(
         "switches",
         "What operators have stopped: everything or single projects.",

@@ -82,7 +82,7 @@ def _lost_secrets(project: Project) -> list[str]:
 @blueprint.get("/<path:project>/-/<int:iid>")
 def preview(project: str, iid: int) -> str:
     """One preview."""
-    view = parts_of(current_app).views.preview(project, iid)
+    view = parts_of(current_app).views.preview(project, iid, now=_now())
     if view is None:
         abort(404)
     try:
@@ -109,8 +109,15 @@ def preview(project: str, iid: int) -> str:
 @blueprint.get("/builders")
 def builders() -> str:
     """What the builders have, as far as builds have shown it."""
-    found = {builder: _pages().runtimes(builder) for builder in BUILDERS}
-    return render_template("builders.html", builders=found, now=_now(), live=url_for("live.live"))
+    now = _now()
+    return render_template(
+        "builders.html",
+        builders={builder: _pages().runtimes(builder) for builder in BUILDERS},
+        changes=_pages().builder().changes,
+        outlook=_pages().outlook(now),
+        now=now,
+        live=url_for("live.live"),
+    )
 
 
 @blueprint.get("/accounts/<name>")

@@ -12,7 +12,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.errors import TryLater
 from orchestrator.hints import Hints
 from orchestrator.records import Due
-from orchestrator.watching import Watched
+from orchestrator.watchedlog import Watched
 
 _PARTS = "toolforge_preview_parts"
 _HINTS = "toolforge_preview_hints"

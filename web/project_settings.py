@@ -20,7 +20,7 @@ from orchestrator.errors import BadInput, Conflict
 from orchestrator.gitlab import GitLabError
 from orchestrator.markdown import plain
 from orchestrator.records import Project
-from orchestrator.rules import LISTS, Drafts, Forks, RefusedVersions, Rules
+from orchestrator.rules import LISTS, Drafts, Forks, MainWatch, RefusedVersions, Rules
 from web import people
 from web.parts import parts_of, say
 
@@ -133,6 +133,7 @@ def _rules(form: MultiDict[str, str], before: Rules) -> Rules:
         forks, drafts = Forks(form.get("forks", "")), Drafts(form.get("drafts", ""))
         only_checked, is_merged = _ONLY_CHECKED[only], _RESULTS[form.get("build", "")]
         refused = RefusedVersions(form.get("refused_versions", ""))
+        watch = MainWatch(form.get("watch_main", ""))
     except (ValueError, KeyError):
         raise BadInput("That cannot be chosen; load the page again.") from None
     lists = {name: _entries(form.get(name, "")) for name in LISTS}
@@ -143,6 +144,7 @@ def _rules(form: MultiDict[str, str], before: Rules) -> Rules:
         check_only_bots=only_checked,
         merged_result=is_merged,
         refused_versions=refused,
+        watch_main=watch,
         **lists,
     )
 

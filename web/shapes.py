@@ -12,10 +12,12 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from orchestrator import opinion
+from orchestrator.builder import Noticed
 from orchestrator.incidents import Incident
 from orchestrator.markdown import plain
+from orchestrator.moves import Advice, Outlook
 from orchestrator.outcome import Says
-from orchestrator.pages import Named, Place, Row, Tenant
+from orchestrator.pages import BranchState, Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State
 from orchestrator.project_secrets import Secret
@@ -101,22 +103,6 @@ class Listed(BaseModel, Generic[_T]):
     )
 
 
-class ProjectOut(BaseModel):
-    """A connected GitLab project."""
-
-    id: int
-    gitlab_id: int
-    path: str
-    web_url: str
-    build_seconds: float | None = Field(description="What its newest builds took.")
-    image_bytes: int | None
-
-    @classmethod
-    def of(cls, project: Project) -> ProjectOut:
-        """The shape of `project`."""
-        return cls.model_validate(project, from_attributes=True)
-
-
 class CheckOut(BaseModel):
     """One smoke check's answer."""
 
@@ -159,6 +145,63 @@ class OpinionOut(BaseModel):
         if one.opinion is None or one.opinion.says is None:
             return None
         return cls(says=one.opinion.says, newest=one.opinion.newest, told=opinion.told(one))
+
+
+class BranchOut(BaseModel):
+    """Whether a default branch deploys, by builds that were started without being published."""
+
+    deploys: bool | None = Field(description="By the newest verdict; null before the first.")
+    checked_at: datetime | None = Field(description="When there was a verdict last.")
+    good_at: datetime | None = Field(description="When it was last seen to deploy.")
+    good_sha: str | None
+    broken_at: datetime | None = Field(description="When it was first seen not to, the last time it broke.")
+    broken_sha: str | None
+    mended_at: datetime | None = Field(description="When it did again; null while it does not.")
+    failure: FailureOut | None = Field(description="Why it does not; null: it does.")
+    deployment_id: int | None = Field(description="Of the newest try.")
+
+    @classmethod
+    def of(cls, branch: BranchState) -> BranchOut:
+        """The shape of a default branch."""
+        verdict, failure = branch.verdict, branch.verdict.failure
+        return cls(
+            deploys=None if verdict.checked_at is None else not verdict.is_broken,
+            checked_at=_time(verdict.checked_at),
+            good_at=_time(verdict.good_at),
+            good_sha=verdict.good_sha,
+            broken_at=_time(verdict.broken_at),
+            broken_sha=verdict.broken_sha,
+            mended_at=_time(verdict.mended_at),
+            failure=FailureOut.model_validate(failure, from_attributes=True) if failure else None,
+            deployment_id=branch.newest.id if branch.newest else None,
+        )
+
+
+class ProjectOut(BaseModel):
+    """A connected GitLab project."""
+
+    id: int
+    gitlab_id: int
+    path: str
+    web_url: str
+    build_seconds: float | None = Field(description="What its newest builds took.")
+    image_bytes: int | None
+    default_branch: BranchOut | None = Field(
+        description="Whether its default branch still deploys; null: that is not watched."
+    )
+
+    @classmethod
+    def of(cls, project: Project, branch: BranchState | None) -> ProjectOut:
+        """The shape of `project`."""
+        return cls(
+            id=project.id,
+            gitlab_id=project.gitlab_id,
+            path=project.path,
+            web_url=project.web_url,
+            build_seconds=project.build_seconds,
+            image_bytes=project.image_bytes,
+            default_branch=BranchOut.of(branch) if branch else None,
+        )
 
 
 class RuntimeOut(BaseModel):
@@ -210,6 +253,48 @@ class RenovatePresetOut(BaseModel):
 
     description: str = "Versions of languages that Toolforge's builder has, as far as builds have shown it."
     packageRules: list[RenovateRuleOut]
+
+
+class NoticedOut(BaseModel):
+    """A change of the builder."""
+
+    at: datetime = Field(description="When a build showed it.")
+    what: Words
+
+    @classmethod
+    def of(cls, noticed: Noticed) -> NoticedOut:
+        """The shape of a change."""
+        return cls(at=_at(noticed.at), what=noticed.what)
+
+
+class OutlookOut(BaseModel):
+    """A version that a project asks for, and what is to be expected of it."""
+
+    project: str
+    runtime: str = Field(description="`Python`, `Node.js` and so on.")
+    wanted: Words = Field(description="In the words of the file.")
+    file: str
+    outlook: Outlook = Field(
+        description="`not seen since`: the builder has changed, and no build has used this version since."
+    )
+    newest: Words = Field(description="The newest version that a build was made with; empty: none is known.")
+    read_at: datetime = Field(description="When the file was read.")
+    read_in: Words = Field(description="`@main` for a default branch, `!12` for a merged merge request.")
+
+    @classmethod
+    def of(cls, one: Advice) -> OutlookOut:
+        """The shape of an advice."""
+        pin = one.asked.pin
+        return cls(
+            project=one.asked.path,
+            runtime=pin.runtime,
+            wanted=pin.wanted,
+            file=pin.file,
+            outlook=one.outlook,
+            newest=one.newest,
+            read_at=_at(one.asked.at),
+            read_in=one.asked.reference,
+        )
 
 
 class StageOut(BaseModel):

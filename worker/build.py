@@ -44,7 +44,7 @@ def start(site: Site) -> Outcome:
         return out.BuildStarted(adopted.id, merged_sha=_merged(site, adopted.resolved_ref))
     if may_still_appear(site):
         return out.BuildAwaited(TAKEOVER_SECONDS)
-    merge = site.merged_now() if site.project.rules.merged_result else None
+    merge = site.merged_now() if site.project.rules.merged_result and not site.preview.is_branch else None
     if merge is not None and not site.is_merge(merge):
         head = site.head_now()
         if head != deployment.sha:
@@ -86,7 +86,9 @@ def _start_new(site: Site, merge: str | None, tree: str) -> Outcome:
 
 
 def ref_of(site: Site, *, is_merge: bool) -> str:
-    """Where GitLab has the merge request's head, or what merging it makes."""
+    """What is built, by a name that nothing else in the repository can have."""
+    if site.preview.is_branch:
+        return f"refs/heads/{site.preview.source_branch}"
     return f"refs/merge-requests/{site.preview.iid}/{'merge' if is_merge else 'head'}"
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator import components, filters
 from orchestrator import outcome as out
-from orchestrator.gitlab import GitLab, Missing
+from orchestrator.cohorts import changed
+from orchestrator.errors import TryLater
+from orchestrator.gitlab import GitLab, GitLabError, Missing
 from orchestrator.located import MOST_BYTES
-from orchestrator.outcome import Failure, Outcome, Pin, Refusal
+from orchestrator.outcome import Failure, Outcome, Pin, PinChange, Refusal
 from orchestrator.preview import ASKED_FOR, Deployment
 from orchestrator.records import Preview, Project
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
 from orchestrator.repofile import WrongFile, parse
 from orchestrator.repovalues import Bounds
 from orchestrator.runtimes import MOST_BYTES as MOST_PIN_BYTES
+from orchestrator.runtimes import every_runtime, pin_file
 from orchestrator.runtimes import pins as found_pins
+
+log = logging.getLogger(__name__)
 
 #: With more changed files than this, filters of paths hold nothing back.
 _MOST_PATHS = 2000
@@ -30,8 +38,10 @@ class Reading:
     preview: Preview
     deployment: Deployment
     bounds: Bounds
-    #: Languages of which the builder has refused a version: only of these it is read which one is wanted.
+    #: Only of these languages it is read which version is wanted.
     runtimes: frozenset[str] = frozenset()
+    #: It matters what the merge request makes of such versions: others may have the same change.
+    looks_for_change: bool = False
 
 
 def read(reading: Reading) -> Outcome:
@@ -40,7 +50,7 @@ def read(reading: Reading) -> Outcome:
     # One byte more than is taken, so that a longer file is noticed.
     content = at_commit(reading.gitlab, project, preview, FILE_NAME, sha, most_bytes=MOST_BYTES + 1)
     if content is None:
-        return out.FileRead({}, pins(reading))
+        return _read({}, reading)
     try:
         config = parse(content, reading.bounds)
     except WrongFile as error:
@@ -50,8 +60,42 @@ def read(reading: Reading) -> Outcome:
     except ValueError as error:
         return out.StageFailed(_does_not_fit(str(error)))
     config = config.model_copy(update={"components": parts})
-    refusal = None if reading.deployment.trigger in ASKED_FOR else _refusal(reading, config)
-    return out.DoesNotApply(refusal) if refusal else out.FileRead(config.stored(), pins(reading))
+    is_filtered = reading.deployment.trigger not in ASKED_FOR and not preview.is_branch
+    refusal = _refusal(reading, config) if is_filtered else None
+    return out.DoesNotApply(refusal) if refusal else _read(config.stored(), reading)
+
+
+def _read(config: Mapping[str, Any], reading: Reading) -> Outcome:
+    found = pins(reading)
+    change = _change(reading) if reading.looks_for_change else None
+    asked = [Pin(change.runtime, change.after, change.file)] if change else []
+    return out.FileRead(config, tuple(dict.fromkeys([*found, *asked])), change)
+
+
+def _change(reading: Reading) -> PinChange | None:
+    """What the merge request makes of the version that the project asks for; None: nothing, or not known."""
+    target, preview = reading.project.gitlab_id, reading.preview
+    try:
+        paths = reading.gitlab.changed_paths(target, preview.iid, most=_MOST_PATHS) or ()
+        touched = frozenset(one for one in every_runtime() if pin_file(one) in paths)
+        if not touched:
+            return None
+        before = found_pins(touched, lambda path: _on_target(reading, path))
+        return changed(before, pins(replace(reading, runtimes=touched)))
+    except TryLater:
+        raise
+    except GitLabError as error:
+        # All that is lost is a build that another one could have saved.
+        log.info("deployment %s: what it changes is not known: %s", reading.deployment.id, error)
+        return None
+
+
+def _on_target(reading: Reading, path: str) -> bytes | None:
+    branch = reading.preview.target_branch
+    try:
+        return reading.gitlab.file(reading.project.gitlab_id, path, branch, most_bytes=MOST_PIN_BYTES)
+    except Missing:
+        return None
 
 
 def pins(reading: Reading) -> tuple[Pin, ...]:

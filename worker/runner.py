@@ -20,13 +20,15 @@ from orchestrator.jobs import reusable_component
 from orchestrator.logs import about
 from orchestrator.outcome import CleaningOutcome, InspectionOutcome, Outcome, Pin
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import ASKED_FOR, Deployment, State, Step
 from orchestrator.progress import backoff_seconds
 from orchestrator.records import ON_ACCOUNTS, Claim, Due, Kind, Preview, Project
+from orchestrator.runtimes import every_runtime
 from orchestrator.secret_rules import Opened
 from orchestrator.store import Tx
 from orchestrator.toolforge import AnswerLost, Busy, NotAllowed, ToolforgeError
 from worker import (
+    branch_issue,
     build,
     catch_up,
     deliveries,
@@ -271,9 +273,19 @@ class Runner:
             preview = tx.preview(deployment.preview_id)
             project = tx.project(preview.project_id)
             refused = frozenset(one.runtime for one in tx.runtimes(None) if one.is_refused(self._clock()))
+        # Of a default branch it is remembered for when the builder changes.
+        read = every_runtime() if deployment.is_spare else refused
         bounds = self._parts.settings.bounds()
-        reading = Reading(self._parts.gitlab, project, preview, deployment, bounds, refused)
+        reading = Reading(
+            self._parts.gitlab, project, preview, deployment, bounds, read, self._joins(preview, deployment)
+        )
         return repository_file.read(reading)
+
+    def _joins(self, preview: Preview, deployment: Deployment) -> bool:
+        """Whether others that change the same may have to be waited for: not by people, nor by strangers."""
+        is_asked_for = deployment.trigger in ASKED_FOR or deployment.is_spare
+        is_on = self._parts.settings.cohort_seconds > 0
+        return is_on and deployment.is_bot and not is_asked_for and preview.is_from_project
 
     def _head_now(self, place: _Place) -> str:
         return self._parts.gitlab.merge_request(*place.merge_request).sha
@@ -424,22 +436,13 @@ class Runner:
         now = self._clock()
         with self._parts.store.read() as tx:
             told, version, attempts = tx.told(claim.id)
-        project, subject = self._parts.views.subject(claim.id, now)
 
         def keep(news: Mapping[str, object]) -> None:
             with self._parts.store.write() as tx:
                 tx.put_told(claim, news)
 
         try:
-            refused = reports.send(
-                self._parts.gitlab,
-                project,
-                subject,
-                told,
-                keep=keep,
-                guard=self._guard(claim),
-                is_retry=claim.is_takeover or attempts > 0,
-            )
+            refused = self._tell(claim, told, keep, now, is_retry=claim.is_takeover or attempts > 0)
         except TryLater as error:
             return self._postpone(claim, error, _report_pause(attempts))
         for words in refused:
@@ -450,9 +453,33 @@ class Runner:
             is_done = tx.close_report(claim, version, error="; ".join(refused))
         return [] if is_done else [Due(Kind.REPORT, claim.id, self._clock())]
 
+    def _tell(
+        self,
+        claim: Claim,
+        told: Mapping[str, object],
+        keep: Callable[[Mapping[str, object]], None],
+        now: float,
+        *,
+        is_retry: bool,
+    ) -> list[str]:
+        """Tell GitLab what is news; returns what it refused."""
+        gitlab, guard = self._parts.gitlab, self._guard(claim)
+        branch = self._parts.views.branch_report(claim.id)
+        if branch is None:
+            project, subject = self._parts.views.subject(claim.id, now)
+            return reports.send(gitlab, project, subject, told, keep=keep, guard=guard, is_retry=is_retry)
+        project, issue = branch
+        try:
+            branch_issue.send(gitlab, project, issue, told, keep=keep, guard=guard, now=now)
+        except TryLater:
+            raise
+        except GitLabError as error:
+            return [str(error)]
+        return []
+
     def _project(self, claim: Claim) -> list[Due]:
         try:
-            return catch_up.compare(self._parts, claim)
+            return catch_up.compare(self._parts, claim, self._clock())
         except GitLabBusy as error:
             return self._postpone(claim, error, _OUTAGE_SECONDS)
         except GitLabError as error:

@@ -264,6 +264,34 @@ def test_an_emoji_for_a_comment_that_is_gone_is_no_error(scene: Scene) -> None:
     scene.gitlab.award_emoji(scene.project, scene.iid, 999_999, "eyes")
 
 
+# --- branches and issues ------------------------------------------------------------------------------
+
+
+def test_the_head_of_the_default_branch_is_found(scene: Scene) -> None:
+    name = scene.gitlab.default_branch(scene.project)
+    assert name == "main"
+    (newest, *_) = scene.seen("/repository/commits?ref_name=main")
+    assert scene.gitlab.head_of(scene.project, name) == newest["id"]
+    assert scene.gitlab.head_of(scene.project, "no/such") is None
+
+
+def test_our_issue_is_found_again_by_its_marker_and_nobody_elses(scene: Scene) -> None:
+    text = f"{scene.marker}\nIt fails."
+    assert scene.gitlab.issue_with(scene.project, scene.marker) is None
+    scene.seeder.api("POST", f"/projects/{scene.project}/issues", title="Not ours", description=text)
+    assert scene.gitlab.issue_with(scene.project, scene.marker) is None
+    iid = scene.gitlab.open_issue(scene.project, "It fails", text)
+    assert scene.gitlab.issue_with(scene.project, scene.marker) == (iid, True)
+    for _ in range(2):
+        scene.gitlab.change_issue(scene.project, iid, "It failed", text, event="close")
+    assert scene.gitlab.issue_with(scene.project, scene.marker) == (iid, False)
+    scene.gitlab.change_issue(scene.project, iid, "It fails again", text, event="reopen")
+    shown = scene.seen(f"/issues/{iid}")
+    assert (shown["title"], shown["state"]) == ("It fails again", "opened")
+    with pytest.raises(Missing):
+        scene.gitlab.change_issue(scene.project, 9999, "x", text, event=None)
+
+
 # --- environments -------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from orchestrator.scheduler import (
     Built,
     Ceiling,
     CleanFirst,
+    GiveUp,
     Limits,
     MakeRoom,
     Place,
@@ -284,6 +285,71 @@ def test_a_preview_gives_way_when_somebody_waits_for_an_account() -> None:
     assert makes_room(full, Limits()) == [5]
     assert makes_room(replace(full, cleaning=1), Limits()) == [], "an account is about to be free"
     assert makes_room(replace(full, places=[Place(1, 5), Place(2, None)]), Limits()) == []
+
+
+# --- what nobody waits for ----------------------------------------------------------------------------
+
+
+def a_spare(number: int, **changes: object) -> Waiting:
+    return a_waiting(900 + number, **({"is_bot": True} | changes))
+
+
+@st.composite
+def with_spares(draw: st.DrawFn) -> Snapshot:
+    """The same, with those that nobody waits for, one of which may be under way."""
+    spares = [
+        a_spare(number, needs_bytes=draw(st.integers(0, 12))) for number in range(draw(st.integers(1, 3)))
+    ]
+    going = draw(st.sampled_from([(), (990,)]))
+    return replace(draw(snapshots()), spares=spares, spares_going=going)
+
+
+@given(with_spares(), limits)
+def test_what_nobody_waits_for_changes_nothing_for_those_who_wait(
+    snapshot: Snapshot, allowed: Limits
+) -> None:
+    without = plan(replace(snapshot, spares=(), spares_going=()), allowed, NOW)
+    ours = [d for d in plan(snapshot, allowed, NOW) if getattr(d, "deployment_id", 0) < 900]
+    assert [d for d in ours if not isinstance(d, MakeRoom)] == [
+        d for d in without if not isinstance(d, MakeRoom)
+    ]
+    gone = [d for d in ours if isinstance(d, MakeRoom)]
+    assert gone == [d for d in without if isinstance(d, MakeRoom)][: len(gone)], "never more give way"
+
+
+@given(with_spares(), limits)
+def test_it_is_begun_only_when_everybody_has_what_they_wait_for(snapshot: Snapshot, allowed: Limits) -> None:
+    decided = plan(snapshot, allowed, NOW)
+    begun = [d for d in decided if isinstance(d, Start) and d.deployment_id >= 900]
+    served = {d.deployment_id for d in decided if isinstance(d, Start | Refuse)}
+    without = [w for w in snapshot.waiting if w.deployment_id not in served]
+    given_up = [d.deployment_id for d in decided if isinstance(d, GiveUp)]
+    assert given_up == (list(snapshot.spares_going) if without else [])
+    assert len(begun) <= 1
+    if begun:
+        assert not without
+        assert not snapshot.spares_going
+        assert not any(isinstance(d, MakeRoom | CleanFirst) for d in decided)
+        taken = {d.account_id for d in decided if isinstance(d, Start)}
+        assert [p for p in snapshot.places if p.is_free and p.account_id not in taken], "one stays free"
+
+
+def test_it_is_tried_while_the_pool_is_idle_and_gives_way_to_the_first_who_goes_without() -> None:
+    idle = Snapshot([], [Place(1, None), Place(2, None)], spares=[a_spare(1), a_spare(2)])
+    assert plan(idle, Limits(), NOW) == [Start(901, 1)]
+    assert plan(replace(idle, places=[Place(1, None)]), Limits(), NOW) == [], "not on the last one"
+    assert plan(replace(idle, building={1: 3}), Limits(), NOW) == [], "no slot"
+    assert plan(replace(idle, spares_going=[990]), Limits(), NOW) == [], "one at a time"
+    assert plan(replace(idle, frozen=True), Limits(), NOW) == []
+
+    going = Snapshot(
+        [a_waiting(1)], [Place(1, 77, builds=1), Place(2, 5)], [Showing(5, NOW - 5000)], spares_going=[990]
+    )
+    assert plan(going, Limits(), NOW) == [GiveUp(990)], "nobody else gives way for that account"
+    assert plan(replace(going, spares_going=[]), Limits(), NOW) == [MakeRoom(5)]
+    no_slot = replace(going, places=[Place(1, 77, builds=1), Place(2, None)], building={2: 3})
+    assert plan(no_slot, Limits(), NOW) == [GiveUp(990)]
+    assert plan(replace(no_slot, building={2: 1}), Limits(), NOW) == [Start(1, 2)], "there is room for both"
 
 
 # --- sharing an account -------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ _HABITS = (
     *((AccountState.FREE,), (AccountState.LEASED,), (AccountState.LEASED,)),
     *((AccountState.LEASED, AccountState.CLEANING), (AccountState.LEASED, AccountState.FREE)),
 )
+_CHANGES = [{"runtime": "Go", "file": "go.mod", "before": old, "after": "1.99"} for old in ("1.1", "1.2")]
 _SHARING = (_BUILDS, _BUILT, _CHECKS, _CANCELLED)
 
 
@@ -100,6 +101,7 @@ class Pool:
                 "ready_at": None,
                 "reserved_bytes": None,
                 "had_candidate": False,
+                "change": None,
                 "checks": [],
                 "account_id": account if is_placed else None,
                 "fence": _FENCE if is_placed else None,
@@ -175,8 +177,11 @@ def _add_holder(luck: Random, pool: Pool, account: int, what: Sequence[_What]) -
     keep_until = luck.choice([None, None, NOW - 1, NOW + 9000 + account])
     expires_at = luck.choice([None, NOW - 1, NOW + 20_000]) if keep_until is None else NOW + 20_000
     preview_id = pool.add_preview(luck.choice(_PROJECTS), expires_at=expires_at, keep_until=keep_until)
+    is_spare = luck.random() < 0.2 and what in [(_BUILDS,), (_CANCELLED,)]
+    values = {"trigger": "watch"} if is_spare else {}
     for one in what:
-        pool.add(preview_id, one, account, since=_some_time_ago(luck), reserved_bytes=luck.choice([None, 3]))
+        reserved = luck.choice([None, 3])
+        pool.add(preview_id, one, account, since=_some_time_ago(luck), reserved_bytes=reserved, **values)
     return preview_id
 
 
@@ -188,8 +193,10 @@ def _add_homeless(luck: Random, pool: Pool) -> None:
         since=_some_time_ago(luck),
         is_bot=luck.random() < 0.3,
         check_only=luck.random() < 0.3,
-        trigger=luck.choice(["push", "push", "push", "command"]),
+        trigger=luck.choice(["push", "push", "push", "command", "watch"]),
         ready_at=luck.choice([None, None, None, None, NOW - 1, NOW + 1]),
+        step_since=_some_time_ago(luck),
+        change=luck.choice([None, None, *_CHANGES]),
     )
 
 
@@ -200,6 +207,7 @@ def _limits(luck: Random) -> Limits:
         min_live_seconds=luck.choice([0.0, 2000.0, 4000.0]),
         ageing_seconds=luck.choice([0.0, 1000.0]),
         look_ahead=luck.choice([1, 2, 3, 32]),
+        cohort_seconds=luck.choice([0.0, 2000.0]),
     )
 
 
@@ -214,6 +222,7 @@ def _whole(tx: Tx, allowed: Limits, kept: Collection[int]) -> Snapshot:
         frozen=switches.is_frozen,
         paused=switches.paused_projects,
         kept=kept,
+        cohort_seconds=allowed.cohort_seconds,
     )
 
 

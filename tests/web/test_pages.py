@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import outcome as out
+from orchestrator import watching
+from orchestrator.builder import Builder, Noticed
 from orchestrator.diagnosis import explain_build, explain_check
 from orchestrator.merge_request import MergeRequest
 from orchestrator.outcome import CheckResult, Failure, KeptLog, Pin, Says
@@ -236,6 +238,32 @@ def test_what_waits_for_its_builder_is_shown_so(web: WebScene, world: World) -> 
     assert "it waits for Toolforge: Python 3.99 is not in the builder yet" in text
     (one,) = web.get("/api/v1/deployments?state=blocked").json()["items"]
     assert one["failure"]["facts"]["version"] == "3.99"
+
+
+def test_projects_that_a_changed_builder_concerns_are_listed(web: WebScene, world: World) -> None:
+    now = world.now
+    pins = (Pin("Python", "3.11", ".python-version"), Pin("Node.js", "<b>1", "package.json"))
+    world.sees(1, reads=False)
+    world.step(out.FileRead({}, pins))
+    world.sees(1, state="merged")
+    with web.parts.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.13", seen_at=now), now)
+        tx.put_runtime(RuntimeSeen("Node.js", "<b>1", time.time(), "node-version-missing"), now)
+        watching.put_builder(tx, Builder(changes=(Noticed(now - 1, "heroku/python 2 instead of 1"),)))
+    page = web.get("/builders").text
+    assert "heroku/python 2 instead of 1" in page
+    assert "<b>1" not in page
+    text = words_in(page)
+    assert text.index("Node.js <b>1 refused") < text.index(
+        "Python 3.11 not seen since the builder changed 3.13"
+    )
+    items = web.get("/api/v1/builders/projects").json()["items"]
+    assert [(one["project"], one["wanted"], one["outlook"], one["read_in"]) for one in items] == [
+        ("group/tool", "<b>1", "refused", "!1"),
+        ("group/tool", "3.11", "not seen since", "!1"),
+    ]
+    (change,) = web.get("/api/v1/builders/changes").json()["items"]
+    assert change["what"] == "heroku/python 2 instead of 1"
 
 
 def test_what_will_probably_fail_is_shown_before_it_does(web: WebScene, world: World) -> None:

@@ -49,7 +49,7 @@ def sends(visitor: Visitor, **changes: str) -> str:
 def test_a_form_that_is_sent_as_it_is_changes_nothing(house: House, maintainer: Visitor) -> None:
     before = project(house).rules
     assert set(form(maintainer)) == {
-        *("forks", "drafts", "check_only_bots", "build", "refused_versions", "seen"),
+        *("forks", "drafts", "check_only_bots", "build", "refused_versions", "watch_main", "seen"),
         *("labels", "no_labels", "targets", "paths", "ignored_paths", "bots"),
     }
     assert "It is set so already." in sends(maintainer)
@@ -65,6 +65,7 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
         check_only_bots="no",
         build="merged-result",
         refused_versions="fail",
+        watch_main="issue",
         paths=" src/* \r\n\r\nweb/*\n",
         labels=HOSTILE,
     )
@@ -72,7 +73,7 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
     assert (rules.forks, rules.drafts, rules.check_only_bots) == (Forks.NEVER, Drafts.WAIT, False)
     assert rules.paths == ("src/*", "web/*")
     assert rules.merged_result
-    changed = "forks, drafts, labels, paths, check_only_bots, merged_result, refused_versions"
+    changed = "forks, drafts, labels, paths, check_only_bots, merged_result, refused_versions, watch_main"
     assert f"max its rules are changed: {changed}" in words
     page = maintainer.get(SETTINGS).text
     assert "alert(1)" in page
@@ -88,6 +89,7 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
         ({"drafts": ""}, "cannot be chosen"),
         ({"check_only_bots": "perhaps"}, "cannot be chosen"),
         ({"build": "nothing"}, "cannot be chosen"),
+        ({"watch_main": "always"}, "cannot be chosen"),
         ({"paths": "x" * 300}, "1 to 255 characters"),
         ({"bots": "\n".join(f"bot-{number}" for number in range(60))}, "60 entries are too many"),
     ],

@@ -79,6 +79,8 @@ READ: Mapping[str, tuple[str, ...]] = {
     "api.events": OPERATOR,
     "api.accounts": OPERATOR,
     "api.builders": OPERATOR,
+    "api.builder_projects": OPERATOR,
+    "api.builder_changes": OPERATOR,
     "api.incidents": OPERATOR,
     "api.account": OPERATOR,
     "api.queue": OPERATOR,

@@ -23,9 +23,9 @@ from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Due, Kind
+from orchestrator.records import BRANCH_IID, Due, Kind
 from orchestrator.report import STATUS_NAME
-from orchestrator.rules import RefusedVersions, Rules
+from orchestrator.rules import MainWatch, RefusedVersions, Rules
 from orchestrator.runtimes import RuntimeSeen
 from orchestrator.settings import load_settings
 from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
@@ -45,6 +45,7 @@ SCENARIO: dict[str, Any] = {
     "instant": True,
     "builds": [
         {"match": {"source_url": "*/broken-*", "image_name": "mr1-d2"}, "outcome": "failure"},
+        {"match": {"source_url": "*/watched-*", "image_name": "mr0-d2"}, "outcome": "failure"},
         {"match": {"source_url": "*/endless-*", "image_name": "mr1-d1"}, "duration": 10_000_000},
         {"match": {"source_url": "*/lacking-*", "image_name": "mr1-d1"}, **_LACKS},
         {"match": {"source_url": "*/lacking-*", "image_name": "*d1--latest"}, "duration": 10_000_000},
@@ -73,6 +74,10 @@ class World:
         toolforge, gitlab, self._seeder = servers
         number = next(_numbers)
         self.tool = f"{story}-account"
+        self.tools = [self.tool]
+        if story in BRANCH_STORIES:
+            # Nothing that nobody waits for is tried on the last account.
+            self.tools.append(f"{story}-second")
         self._toolforge = toolforge
         self.settings = load_settings(
             database_url=f"sqlite:///{database}",
@@ -98,9 +103,10 @@ class World:
         self.project = self._seeder.project(f"{story}-{number}")
         self._commits("main", README="A tool.\n")
         connect_project(self.parts, self.project.path, checks=(), now=self.now())
-        home = toolforge.tool_home(self.tool) / ".toolskube"
-        credentials = {"cert": str(home / "client.crt"), "key": str(home / "client.key")}
-        add_account(self.parts, self.tool, credentials, self.now())
+        for tool in self.tools:
+            home = toolforge.tool_home(tool) / ".toolskube"
+            credentials = {"cert": str(home / "client.crt"), "key": str(home / "client.key")}
+            add_account(self.parts, tool, credentials, self.now())
         self.settles()
 
     def close(self) -> None:
@@ -165,8 +171,8 @@ class World:
 
     def _check_builds(self) -> None:
         """No build was started twice."""
-        builds = self._toolforge.state()["tools"][self.tool]["builds"]
-        names = [one["image_name"] for one in builds]
+        tools = self._toolforge.state()["tools"]
+        names = [one["image_name"] for tool in self.tools for one in tools[tool]["builds"]]
         assert len(names) == len({*names}), names
 
     def newest(self) -> Deployment:
@@ -227,6 +233,32 @@ class World:
             "status", tool=self.tool, operation=operation, status=403, body="Forbidden", count=1
         )
 
+    def watches(self) -> None:
+        """The project wants to know whether its default branch deploys."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+        rules = Rules(watch_main=MainWatch.ISSUE)
+        self.parts.lifecycle.set_rules(project.id, rules, "dana", self.now())
+
+    def compares(self, *, after: float = 0.0) -> None:
+        """The project is compared with GitLab, some seconds later."""
+        self._offset += after
+        with self.parts.store.write() as tx:
+            (project,) = tx.projects()
+            tx.compare_by(self.now())
+        while self._is_due(project.id):
+            self._look(Due(Kind.PROJECT, project.id, self.now()))
+            self._offset += CLAIM_SECONDS / 4
+
+    def _is_due(self, project_id: int) -> bool:
+        with self.parts.store.read() as tx:
+            claimed = tx.due(self.now() + CLAIM_SECONDS, limit=100)
+            return any(due.kind is Kind.PROJECT and due.id == project_id for due in claimed)
+
+    def changes_main(self) -> None:
+        """A commit of the default branch."""
+        self._commits("main", **{f"mended-{next(_numbers)}": "3\n"})
+
     def _next(self) -> Due | None:
         with self.parts.store.read() as tx:
             dues = tx.due(self.now() + 3000.0, limit=100)
@@ -279,10 +311,9 @@ class World:
 
     def transitions(self) -> set[tuple[str, str]]:
         """Every change of a deployment's state."""
-        assert self.merge_request is not None
         with self.parts.store.read() as tx:
             (project,) = tx.projects()
-            present = tx.preview_of(project.id, self.merge_request.iid)
+            present = tx.preview_of(project.id, self._iid)
             assert present is not None
             events = tx.events_of(present.id)
         moves = {(one.before, one.after) for one in events if one.subject == "deployment" and one.before}
@@ -291,19 +322,36 @@ class World:
 
     def check(self) -> None:
         """Nothing is lost, doubled or leaked."""
-        assert self.merge_request is not None
         with self.parts.store.read() as tx:
-            (account,) = tx.accounts()
-            assert account.state is AccountState.FREE, account
+            assert {account.state for account in tx.accounts()} == {AccountState.FREE}, tx.accounts()
             (project,) = tx.projects()
-            present = tx.preview_of(project.id, self.merge_request.iid)
+            present = tx.preview_of(project.id, self._iid)
             assert present is not None
             deployments = tx.deployments_of(present.id)
         assert all(one.is_settled for one in deployments), deployments
-        held = self._toolforge.state()["tools"][self.tool]
-        envvars = [name for name in held["envvars"] if not name.startswith("TOOL_")]
-        assert (held["jobs"], held["builds"], held["images"], envvars) == ([], [], [], [])
-        self._check_gitlab({one.sha for one in deployments})
+        for tool in self.tools:
+            held = self._toolforge.state()["tools"][tool]
+            envvars = [name for name in held["envvars"] if not name.startswith("TOOL_")]
+            assert (held["jobs"], held["builds"], held["images"], envvars) == ([], [], [], [])
+        if self.merge_request is not None:
+            self._check_gitlab({one.sha for one in deployments})
+        else:
+            self._check_issue(deployments)
+
+    @property
+    def _iid(self) -> int:
+        return self.merge_request.iid if self.merge_request is not None else BRANCH_IID
+
+    def _check_issue(self, deployments: list[Deployment]) -> None:
+        """There is one, which tells the last verdict; and nothing was said of the branch's commits."""
+        assert [one.state for one in deployments] == [State.STOPPED, State.FAILED, State.STOPPED]
+        base = f"/projects/{self.project.id}"
+        (issue,) = self._seeder.api("GET", f"{base}/issues")
+        assert (issue["state"], "deploys again" in issue["description"]) == ("closed", True)
+        for one in deployments:
+            path = f"{base}/repository/commits/{one.sha}/statuses?all=true"
+            assert self._seeder.api("GET", path) == []
+        assert self._seeder.api("GET", f"{base}/environments") == []
 
     def _check_gitlab(self, shas: set[str]) -> None:
         assert self.merge_request is not None
@@ -442,7 +490,21 @@ def awaited_in_vain(world: World) -> None:
     world.settles()
 
 
+def watched(world: World) -> None:
+    """A default branch deploys, then it does not, and then it is mended."""
+    world.watches()
+    world.compares()
+    world.settles()
+    world.compares(after=8 * 86400.0)
+    world.settles()
+    world.changes_main()
+    world.compares()
+    world.settles()
+
+
+BRANCH_STORIES: dict[str, Story] = {"watched": watched}
 STORIES: dict[str, Story] = {
+    **BRANCH_STORIES,
     "plain": swapped,
     "broken": swapped,
     "crashes": swapped,
@@ -478,7 +540,7 @@ def servers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[LocalToolforge, LocalGitLab, Seeder]]:
     folder = tmp_path_factory.mktemp("servers")
-    tools = [f"{story}-account" for story in STORIES]
+    tools = [f"{story}-account" for story in STORIES] + [f"{story}-second" for story in BRANCH_STORIES]
     with (
         LocalToolforge(
             folder / "toolforge", tools, "synthetic", scenario=SCENARIO, time_scale=0.01

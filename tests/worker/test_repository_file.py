@@ -61,6 +61,19 @@ class Repository:
         project = Project(1, self.project.id, self.project.path, url, f"{url}.git", (), (), 0.0)
         return read(Reading(self.client, project, preview, deployment, Bounds()))
 
+    def changes(self, sha: str) -> out.FileRead:
+        """What it makes of the versions that the target branch asks for."""
+        assert self.merge_request is not None
+        deployment = a_deployment(sha=sha, state=State.QUEUED, step=Step.READ_FILE)
+        preview = replace(
+            a_site(NOBODY, deployment).preview, iid=self.merge_request.iid, target_branch="main"
+        )
+        project = Project(1, self.project.id, self.project.path, "", "", (), (), 0.0)
+        reading = Reading(self.client, project, preview, deployment, Bounds(), looks_for_change=True)
+        outcome = read(reading)
+        assert isinstance(outcome, out.FileRead)
+        return outcome
+
     def asks_for(self, sha: str, *runtimes: str) -> tuple[out.Pin, ...]:
         """The versions of `runtimes` that it names at the commit."""
         assert self.merge_request is not None
@@ -219,6 +232,26 @@ def test_a_gitlab_that_cannot_answer_is_asked_again(gitlab: LocalGitLab, reposit
     repository.client = GitLab("http://127.0.0.1:1", "none", user_agent="tests")
     with pytest.raises(GitLabBusy):
         repository.reads(sha)
+
+
+def test_what_a_merge_request_makes_of_a_version_is_read_from_both_sides(repository: Repository) -> None:
+    old = {".python-version": "3.12\n", "package.json": '{"engines": {"node": "22"}}'}
+    repository.seeder.push_to_branch(repository.project, "main", old, "Pins")
+    bump = repository.changes(repository.pushes({".python-version": "3.14\n"}))
+    assert bump.change == out.PinChange("Python", ".python-version", "3.12", "3.14")
+    assert bump.pins == (out.Pin("Python", "3.14", ".python-version"),)
+    both = repository.changes(repository.pushes({"package.json": '{"engines": {"node": "24"}}'}))
+    assert (both.change, both.pins) == (None, ()), "of two it cannot be told which one fails"
+
+
+def test_a_version_that_is_asked_for_anew_is_a_change_and_other_files_are_none(
+    gitlab: LocalGitLab, repository: Repository
+) -> None:
+    assert repository.changes(repository.pushes({"app.py": "3\n"})).change is None
+    sha = repository.pushes({".python-version": "3.14\n"})
+    assert repository.changes(sha).change == out.PinChange("Python", ".python-version", "", "3.14")
+    gitlab.faults.add("GET /projects/:id/merge_requests/:iid/diffs", "status", status=403)
+    assert repository.changes(sha).change is None, "that is all that is lost"
 
 
 def test_only_the_versions_that_are_asked_about_are_read(repository: Repository) -> None:

@@ -19,6 +19,9 @@ async def list_issues(call: Call) -> Any:
     found = [item for item in found if state in ("all", item.state)]
     if call.words("labels"):
         found = [item for item in found if set(call.words("labels")) <= set(item.labels)]
+    author = call.number("author_id", 0)
+    if author:
+        found = [item for item in found if item.author_id == author]
     search = call.text("search").lower()
     found = [item for item in found if search in f"{item.title}\n{item.description}".lower()]
     return call.page(found, lambda item: present_mr.issue(call.lab, item))
