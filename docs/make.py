@@ -70,7 +70,7 @@ def causes() -> str:
         *(f"| `{says}` | {_SAYS[says]} |" for says in Says),
         "",
         "It is no deployment and changes no verdict; a push, a close, a command or somebody who waits ends",
-        "it. Its log is kept as the *second build*. There is none beside a commit that is up: see ADR 14.",
+        "it. Its log is kept as the *second build*. There is none beside a commit that is up: see ADR 15.",
     ]
     for title, family in (("The build", diagnosis.BUILD_CAUSES), ("The start and the checks", _START)):
         lines += ["", f"## {title}", "", "| cause | what happened | what to do |", "|---|---|---|"]

@@ -18,6 +18,7 @@ from orchestrator.outcome import Failure, KeptLog, Pin, PinChange, toolforge_fai
 from orchestrator.policy import Policy
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.quiet import Quiet
+from orchestrator.rules import RefusedVersions, Rules
 from orchestrator.runtimes import RuntimeSeen
 from orchestrator.scheduler import Limits
 from tests.orchestrator.scene import World
@@ -204,6 +205,26 @@ def test_what_the_builder_lacks_answers_all_of_them_without_their_builds(many: M
     many.later(WAIT + 1)
     many.ids.append(many.connects(201, "group/later"))
     assert many.bumps(4).state is State.BUILDING, "the builder may have it by now"
+
+
+def test_who_wants_to_wait_for_the_builder_does_so_whoever_was_built(many: Many) -> None:
+    waits = Rules(refused_versions=RefusedVersions.WAIT)
+    for number in (0, 1):
+        many.lifecycle.set_rules(many.ids[number], waits, "dana", many.now)
+    for number in range(3):
+        many.bumps(number)
+    many.of(0).steps(out.BuildStarted("b"), REFUSED)
+    assert states(many) == [State.BLOCKED, State.BLOCKED, State.FAILED]
+    answered = many.of(1).deployment()
+    assert (answered.account_id, answered.step) == (None, Step.AWAIT_VERSION)
+    many.lifecycle.sweep(many.now)
+    assert many.of(1).deployment() == answered, "it goes on waiting"
+    now = many.now
+    with many.store.write_alone() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", refused_at=now, seen_at=now + 1), now)
+    many.later(2)
+    many.lifecycle.sweep(many.now)
+    assert many.of(1).deployment().state is State.QUEUED, "it is there"
 
 
 def test_as_soon_as_one_is_built_the_others_go_on_as_usual(many: Many) -> None:
