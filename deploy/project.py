@@ -154,20 +154,26 @@ def _lists(command: Any) -> Any:
 @project.command("set")
 @click.argument("path")
 @click.option("--weight", type=float, help="Its share in the turns; with 2 it gets two for each of others.")
-@click.option("--forks", type=click.Choice([*Forks]), help="Whether a fork's commits can be approved.")
+@click.option(
+    "--forks",
+    type=click.Choice([*Forks], case_sensitive=False),
+    help="Whether a fork's commits can be approved.",
+)
 @click.option(
     "--build",
     "result",
     type=click.Choice([*_RESULTS]),
     help="Whether its head is built, or what merging it would make.",
 )
-@click.option("--drafts", type=click.Choice([*Drafts]), help="Whether drafts are built.")
+@click.option(
+    "--drafts", type=click.Choice([*Drafts], case_sensitive=False), help="Whether drafts are built."
+)
 @click.option(
     "--check-only-bots", type=click.Choice([*_ONLY_CHECKED]), help="Whether bots get a verdict only."
 )
 @click.option(
     "--refused-versions",
-    type=click.Choice([*RefusedVersions]),
+    type=click.Choice([*RefusedVersions], case_sensitive=False),
     help="Whether a version that the builder refused before is built all the same, or fails at once.",
 )
 @_lists
