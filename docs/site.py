@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from markdown.extensions.toc import slugify
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -23,6 +24,17 @@ VERSION = "11.17.2"
 URL = f"https://registry.npmjs.org/mermaid/-/mermaid-{VERSION}.tgz"
 #: Subresource integrity of the archive, SHA-512.
 INTEGRITY = "V6K3C8EBdEsPFZXSKMJe6ppQOENxuHARr9GvHX4hh47lAbhMRD9qf4oEK7LoaRQxULMa80/qt5gHO73aCleBBg=="
+
+
+def on_config(config: MkDocsConfig, **_: Any) -> MkDocsConfig:
+    """Let no anchor begin with a digit, over which the theme's script stumbles."""
+    config.mdx_configs.setdefault("toc", {})["slugify"] = _anchor
+    return config
+
+
+def _anchor(heading: str, separator: str) -> str:
+    made = slugify(heading, separator)
+    return f"no{separator}{made}" if made[:1].isdigit() else made
 
 
 def on_files(files: Files, *, config: MkDocsConfig, **_: Any) -> Files:
