@@ -13,7 +13,7 @@ import pytest
 from deploy.cli import cli
 from orchestrator.merge_request import Verb, command_in
 from orchestrator.settings import PREFIX, TOKEN_VARIABLE, Settings
-from tests.docs.blocks import REPOSITORY, blocks, documents, without_blocks
+from tests.docs.blocks import INLINE, REPOSITORY, documents, lines_of, parts_of, without_blocks
 
 #: Made from the commands themselves, in the form of a usage.
 _GENERATED = "commands.md"
@@ -22,7 +22,6 @@ _MODULE = ("python", "-m", "deploy")
 #: What stands for a value in a document.
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]+")
 _TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _VARIABLES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {TOKEN_VARIABLE}
 
 PAGES = [path for path in documents() if path.name != _GENERATED]
@@ -30,33 +29,6 @@ PAGES = [path for path in documents() if path.name != _GENERATED]
 
 def named(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
-
-
-def lines_of(text: str) -> Iterator[str]:
-    """The commands in a document's blocks, one after the other."""
-    for block in blocks(text):
-        if block.language in {"", "sh"}:
-            joined = re.sub(r"\\\n\s*", " ", block.text).splitlines()
-            typed = [line.removeprefix("$ ") for line in joined if line.startswith("$ ")]
-            yield from typed or joined
-
-
-def parts_of(line: str) -> Iterator[list[str]]:
-    """The simple commands of a line of a shell."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
-    lexer.whitespace_split, lexer.commenters = True, "#"
-    part: list[str] = []
-    try:
-        for token in lexer:
-            if set(token) <= set(";&|"):
-                yield part
-                part = []
-            else:
-                part.append(token)
-    except ValueError:
-        # A quotation that does not end: this is no command, but something shown.
-        return
-    yield part
 
 
 def ours(part: Sequence[str]) -> Iterator[list[str]]:
@@ -107,7 +79,7 @@ def test_every_command_in_a_block_is_one_that_there_is(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_every_command_in_a_sentence_is_one_that_there_is(path: Path) -> None:
-    for code in _INLINE.findall(without_blocks(path.read_text())):
+    for code in INLINE.findall(without_blocks(path.read_text())):
         words = code.split()
         group = cli.commands.get(words[0]) if words else None
         if words[:1] == ["make"]:
