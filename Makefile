@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test lint format docs screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
+.PHONY: install vendor demo demo-clean test lint format docs site screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -25,8 +25,20 @@ lint: install
 vendor: install
 	$(BIN)/python -m web.vendor
 
+# The parts of the documents that are made from the code, then all of them as a site, in build/site.
 docs: install
 	$(BIN)/python docs/make.py
+	$(MAKE) site
+
+SITE := $(CURDIR)/.docs
+
+site: $(SITE)/.installed
+	$(SITE)/bin/mkdocs build --strict
+
+$(SITE)/.installed: docs/requirements.txt
+	python3 -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.txt
+	touch $@
 
 # The pictures of docs/pages.md, taken by Debian's chromium.
 screenshots: install
@@ -69,6 +81,8 @@ lock:
 	uv pip compile pyproject.toml --extra mariadb --extra postgresql --universal --generate-hashes \
 	    --python-version 3.11 --constraints requirements.lock --custom-compile-command "make lock" \
 	    --no-annotate --no-emit-package toolforge-preview -o requirements.txt --quiet
+	uv pip compile --group docs --universal --generate-hashes --python-version 3.11 \
+	    --custom-compile-command "make lock" --no-annotate -o docs/requirements.txt --quiet
 
 # What one preview costs us, in calls and CPU time, and how many a second this machine carries.
 bench: install

@@ -185,7 +185,8 @@ class Stack:
 
     def _start_product(self, settings: Settings, web_port: int) -> None:
         environment = settings_environment(settings)
-        _write_environment(self._state / "settings.env", environment)
+        danas_token = {"DANAS_TOKEN": self.seeder.developer.token}
+        _write_environment(self._state / "settings.env", environment | danas_token)
         celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
         threads = [
             "worker",

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import reference
+
 from orchestrator import diagnosis, pool, preview
 from orchestrator.diagnosis.engine import Cause, Confidence
 from orchestrator.outcome import Says
@@ -114,6 +116,8 @@ def main() -> int:
         "settings.md": settings(),
         "states.md": states(),
         "diagnosis.md": causes(),
+        "commands.md": reference.commands(),
+        "api.md": reference.api(),
         "toolforge-preview.schema.json": schema(),
     }
     for name, text in made.items():

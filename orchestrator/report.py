@@ -275,11 +275,12 @@ def note(subject: Subject) -> str:
         parts.append(_receipt(subject))
     parts.append(f"[Timeline and logs]({subject.page_url})")
     if subject.preview.is_open:
-        parts.append(_folded("Commands, for Developers: each in a comment of its own", _COMMANDS))
+        parts.append(_folded("Commands, for Developers: each in a comment of its own", COMMANDS))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_COMMANDS = """\
+#: What comments can ask for, as a table in Markdown.
+COMMANDS = """\
 | comment | what it does |
 |---|---|
 | `/preview` | build this commit, or approve it; also `/preview redeploy` |

@@ -698,6 +698,26 @@ def test_a_project_is_given_another_share(command: CommandLine, seeder: Seeder) 
     assert "weight 2.5" in command("project", "list").words
 
 
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ("forks", "never"),
+        ("drafts", "wait"),
+        ("build", "merged-result"),
+        ("refused-versions", "fail"),
+        ("check-only-bots", "no"),
+    ],
+)
+def test_a_rule_is_set_by_the_word_that_is_shown(
+    command: CommandLine, seeder: Seeder, option: str, word: str
+) -> None:
+    path = seeder.project(f"rules-{option}").path
+    assert command("project", "add", path).code == 0
+    assert f"{option}  {word}\n" not in command("project", "show", path).words
+    assert command("project", "set", path, f"--{option}", word).code == 0
+    assert f"{option}  {word}\n" in command("project", "show", path).words
+
+
 @pytest.mark.parametrize("weight", ["0", "-1", "101", "nan", "inf", "much"])
 def test_a_share_out_of_bounds_is_refused(command: CommandLine, seeder: Seeder, weight: str) -> None:
     path = seeder.project(f"weighty-{weight}").path
