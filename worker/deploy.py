@@ -81,9 +81,13 @@ def _put(site: Site, jobs: Sequence[JobSpec]) -> Outcome:
     for job in jobs:
         site.guard()
         try:
-            site.account.put_job(job)
+            is_changed = site.account.put_job(job)
         except BadRequest as error:
             return _refused(site, job, error)
+        if not is_changed and job.schedule is None and site.place.our_envvars:
+            # The same image as before: it has the envvars that were set when it was started.
+            site.guard()
+            site.account.restart_job(job.name)
     return out.JobStarted()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.follow import toolforge_state, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack, settings_environment
-from orchestrator.preview import State
+from orchestrator.preview import Deployment, State
 from orchestrator.settings import PREFIX
 from tests.whole.scene import Scene, server
 
@@ -82,7 +82,7 @@ def test_a_branch_has_the_secret_a_fork_has_not_and_nobody_sees_it(scene: Scene)
     assert shows(scene, own) == "no key", "it counts from the next deployment on"
     sha = scene.pushes(own, {"README.md": "More.\n"})
     assert scene.verdict(own, sha).state is State.LIVE
-    assert shows(scene, own) == hashlib.sha256(_VALUE.encode()).hexdigest()
+    assert shows(scene, own) == digest(_VALUE)
     assert envvars(scene) == {"API_KEY": _VALUE}
 
     foreign = scene.opens_from_fork(own)
@@ -103,7 +103,7 @@ def test_a_branch_has_the_secret_a_fork_has_not_and_nobody_sees_it(scene: Scene)
     for text in seen:
         assert not any(form in text for form in forms())
     # The good one is back with its secret.
-    wait_for("it", lambda: shows(scene, own) == hashlib.sha256(_VALUE.encode()).hexdigest())
+    wait_for("it", lambda: shows(scene, own) == digest(_VALUE))
 
     scene.closes(own)
     scene.closes(foreign)
@@ -118,6 +118,38 @@ def logs_of(stack: Stack) -> list[Path]:
     found = [one for name in ("web", "worker-*", "beat") for one in kept_in.glob(f"{name}.log")]
     assert len(found) == 4
     return found
+
+
+def digest(value: str) -> str:
+    """What the preview answers that has this key."""
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def test_a_redeploy_of_the_same_image_has_what_was_changed(scene: Scene) -> None:
+    stack = scene.stack
+    own = scene.opens({**server(), "app.py": _APP})
+    assert scene.verdict(own).state is State.LIVE
+    for change, shown in (
+        (("set", _VALUE), digest(_VALUE)),
+        (("set", _OTHER), digest(_OTHER)),
+        (("remove", ""), "no key"),
+    ):
+        verb, value = change
+        runs(stack, verb, own.project.path, "API_KEY", value=value)
+        before = newest(scene, own).id
+        stack.seeder.comment(own, "/preview")
+        wait_for("another deployment", lambda before=before: newest(scene, own).id > before)
+        wait_for("its verdict", lambda: newest(scene, own).state is State.LIVE)
+        assert shows(scene, own) == shown
+        assert newest(scene, own).build_id is None, "the image was there"
+
+
+def newest(scene: Scene, merge_request: MergeRequest) -> Deployment:
+    """The newest deployment."""
+    view = scene.stack.parts.views.preview(merge_request.project.path, merge_request.iid)
+    assert view is not None
+    assert view.newest is not None
+    return view.newest
 
 
 def test_the_key_is_changed_without_a_secret_being_lost(scene: Scene) -> None:
@@ -138,7 +170,7 @@ def test_the_key_is_changed_without_a_secret_being_lost(scene: Scene) -> None:
     assert "1 secrets were encrypted" in resealed(stack, **back).stdout
     sha = scene.pushes(own, {"README.md": "More.\n"})
     assert scene.verdict(own, sha).state is State.LIVE
-    assert shows(scene, own) == hashlib.sha256(_OTHER.encode()).hexdigest()
+    assert shows(scene, own) == digest(_OTHER)
     runs(stack, "remove", path, "API_KEY")
 
 

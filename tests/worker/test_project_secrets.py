@@ -223,6 +223,25 @@ def test_only_what_the_accounts_row_knows_of_is_set(workshop: Workshop, account:
     assert set_there(workshop) == {"API_KEY": VALUE}
 
 
+def test_what_runs_the_same_image_is_started_again_where_envvars_may_have_changed(
+    workshop: Workshop, account: AccountClient
+) -> None:
+    deployment = built(account)
+
+    def pods_after(place: Account, secrets: Opened) -> list[str]:
+        site = a_site(account, deployment, place=place, secrets=secrets)
+        assert deploy.publish(site) == out.JobStarted()
+        until(lambda: account.job("preview").is_ready)
+        (job,) = workshop.toolforge.state()["tools"][workshop.tool]["jobs"]
+        return [pod["name"] for pod in job["pods"]]
+
+    first = pods_after(lent(), Opened())
+    assert pods_after(lent(), Opened()) == first, "nothing has changed"
+    with_key = pods_after(lent("API_KEY"), Opened({"API_KEY": VALUE}))
+    assert not {*with_key} & {*first}
+    assert not {*pods_after(lent("API_KEY"), Opened())} & {*with_key}, "it was taken away"
+
+
 def test_whoever_comes_next_on_a_shared_account_does_not_have_them(
     workshop: Workshop, account: AccountClient
 ) -> None:
