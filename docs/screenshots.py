@@ -33,6 +33,13 @@ _HEAD = [
     "Using Python 3.13 specified in .python-version",
     "\x1b[1;35m[Installing dependencies using pip]\x1b[0m",
 ]
+_TOOL = """<!doctype html><html lang="en"><title>Citation counter</title><style>
+  body { margin: 0; font: 20px sans-serif } h1 { margin: 0; padding: 32px 64px; background: #eaf3ff }
+  form, table { margin: 40px 64px } input { width: 30em; padding: 12px; font: inherit }
+  td, th { padding: 12px 48px 12px 0; text-align: start; border-bottom: 1px solid #c8ccd1 }
+</style><h1>Citation counter</h1><form><input value="Comet"></form><table>
+  <tr><th>Section<th>References<th>Repeated<tr><td>Lead<td>12<td>3<tr><td>Orbit<td>41<td>17
+  <tr><td>Observation<td>27<td>9<tr><td>In culture<td>8<td>0</table></html>"""
 _SCENARIO = {
     "latency": {"build_pending": 0.2},
     "builds": [
@@ -69,7 +76,7 @@ _SCENARIO = {
         },
         {"duration": {"distribution": "uniform", "low": 2, "high": 6}, "size": "90Mi", "log": _HEAD},
     ],
-    "jobs": [{"http": {"body": "Citation counter"}, "log": ["Listening at http://0.0.0.0:8000"]}],
+    "jobs": [{"http": {"body": _TOOL}, "log": ["Listening at http://0.0.0.0:8000"]}],
 }
 #: What makes the deployment fail that the project's figures show beside those that were good.
 _STRICT = "checks:\n  - path: /\n    contains: A word that is not there\n    retries: 0\n"
@@ -113,6 +120,7 @@ def _scene(stack: Stack) -> _Scene:
     rules = ".toolforge-preview.yaml"
     for files in ({"words.txt": "1\n"}, {rules: _STRICT}, {rules: None, "words.txt": "2\n"}):
         _is_decided(stack, live, stack.seeder.push_change(live, files, "Say it in other words"))
+    wait_for("a picture of what is live", lambda: _is_pictured(stack, live))
     outside = stack.seeder.open_sample_from_fork(live)
     failed = _opens(stack, _FAILED)
     _is_decided(stack, failed, failed.sha)
@@ -134,6 +142,11 @@ def _opens(stack: Stack, about: tuple[str, str, str]) -> MergeRequest:
 
 def _is_decided(stack: Stack, merge_request: MergeRequest, sha: str) -> None:
     verdict_on(stack, merge_request.project.path, merge_request.iid, sha, seconds=60.0)
+
+
+def _is_pictured(stack: Stack, merge_request: MergeRequest) -> bool:
+    view = stack.parts.views.preview(merge_request.project.path, merge_request.iid)
+    return bool(view and view.picture and view.newest and view.picture.deployment_id == view.newest.id)
 
 
 def _newest(stack: Stack, merge_request: MergeRequest, what: str) -> object:
