@@ -18,6 +18,7 @@ from orchestrator.outcome import Failure, KeptLog, Pin, PinChange, toolforge_fai
 from orchestrator.policy import Policy
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.quiet import Quiet
+from orchestrator.rules import RefusedVersions, Rules
 from orchestrator.runtimes import RuntimeSeen
 from orchestrator.scheduler import Limits
 from tests.orchestrator.scene import World
@@ -204,6 +205,17 @@ def test_what_the_builder_lacks_answers_all_of_them_without_their_builds(many: M
     many.later(WAIT + 1)
     many.ids.append(many.connects(201, "group/later"))
     assert many.bumps(4).state is State.BUILDING, "the builder may have it by now"
+
+
+def test_what_fails_at_once_by_what_was_known_before_answers_nobody(many: Many) -> None:
+    with many.store.write() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", many.now - 86400, "python-version-missing"), many.now)
+    many.bumps(0)
+    many.bumps(1)
+    rules = Rules(refused_versions=RefusedVersions.FAIL)
+    many.lifecycle.set_rules(many.ids[2], rules, "dana", many.now)
+    assert many.bumps(2).state is State.FAILED
+    assert states(many)[:2] == [State.BUILDING, State.QUEUED], "the builder may have it by now"
 
 
 def test_as_soon_as_one_is_built_the_others_go_on_as_usual(many: Many) -> None:
