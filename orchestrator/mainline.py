@@ -7,6 +7,7 @@ nobody.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from orchestrator.markdown import code, fence
@@ -14,6 +15,7 @@ from orchestrator.outcome import Failure
 from orchestrator.preview import Deployment, State
 from orchestrator.report import instant
 
+_PLAIN_NAME = re.compile(r"[\w./-]{1,100}")
 #: Looked at anew after so long, even where nothing has changed.
 WEEK_SECONDS = 7 * 86400.0
 #: A try that ended without a verdict, as when Toolforge was away, is repeated after so long.
@@ -110,7 +112,9 @@ def issue(verdict: Verdict, branch: str, page_url: str) -> Issue | None:
     if verdict.broken_at is None:
         return None
     lead = [marker(verdict.project_id), f"[Tries of it, and their logs]({page_url})"]
-    title = f"{branch[:100]} does not deploy on Toolforge any more"
+    # GitLab looks for mentions in titles, too.
+    name = branch if _PLAIN_NAME.fullmatch(branch) else "The default branch"
+    title = f"{name} does not deploy on Toolforge any more"
     failure = verdict.failure
     if failure is None:
         mended = f"It deploys again since {instant(verdict.mended_at or verdict.broken_at)}."

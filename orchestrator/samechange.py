@@ -50,7 +50,8 @@ def tell(journal: Journal, tx: Tx, after: Deployment, now: float) -> None:
     if change is None:
         return
     failure = None
-    if after.state in {State.FAILED, State.BLOCKED}:
+    if after.state in {State.FAILED, State.BLOCKED} and after.build_id is not None:
+        # What failed by what was known before, without a build, has shown nothing new.
         present = tx.preview(after.preview_id)
         name = f"{tx.project(present.project_id).path}{present.reference}"
         failure = cohorts.answer(change, after.failure, name)

@@ -227,6 +227,17 @@ def test_who_wants_to_wait_for_the_builder_does_so_whoever_was_built(many: Many)
     assert many.of(1).deployment().state is State.QUEUED, "it is there"
 
 
+def test_what_fails_at_once_by_what_was_known_before_answers_nobody(many: Many) -> None:
+    with many.store.write() as tx:
+        tx.put_runtime(RuntimeSeen("Python", "3.99", many.now - 86400, "python-version-missing"), many.now)
+    many.bumps(0)
+    many.bumps(1)
+    rules = Rules(refused_versions=RefusedVersions.FAIL)
+    many.lifecycle.set_rules(many.ids[2], rules, "dana", many.now)
+    assert many.bumps(2).state is State.FAILED
+    assert states(many)[:2] == [State.BUILDING, State.QUEUED], "the builder may have it by now"
+
+
 def test_as_soon_as_one_is_built_the_others_go_on_as_usual(many: Many) -> None:
     for number in range(3):
         many.bumps(number)

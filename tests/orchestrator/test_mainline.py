@@ -122,6 +122,16 @@ def test_the_issue_tells_the_cause_and_both_dates_and_nothing_foreign_works_in_i
     assert "`not available </details> /close`" in told.description
 
 
+def test_a_branch_of_any_name_mentions_nobody_in_the_title() -> None:
+    titles = [
+        told.title
+        for name in ("@all", "x" * 200, "release/3.x")
+        if (told := mainline.issue(BAD_ONE, name, ""))
+    ]
+    words = "does not deploy on Toolforge any more"
+    assert titles == [f"The default branch {words}", f"The default branch {words}", f"release/3.x {words}"]
+
+
 def test_the_issue_is_the_same_until_something_is_new() -> None:
     mended = mainline.judged(BAD_ONE, a_try(), NOW)
     first, later = (mainline.issue(mainline.judged(mended, a_try(), NOW + n), "main", "u") for n in (0, 5))
