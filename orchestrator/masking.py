@@ -22,8 +22,9 @@ MASKED = "[masked]"
 SHORTEST_SECRET = 8
 #: Encoded forms are looked for of values up to this length, in characters.
 _LONGEST_ENCODED = 500
-#: In characters; each costs RE2 some memory.
+#: In characters, each of which costs RE2 some memory; what is longer is looked for in pieces.
 _LARGEST_PATTERN = 20_000
+_LONGEST_PIECE = 5000
 #: A block that does not end hides no more lines than this.
 _LONGEST_KEY_LINES = 200
 
@@ -105,8 +106,9 @@ def _mask_of(secrets: tuple[str, ...]) -> Mask:
 
 def _forms(secret: str) -> Iterator[str]:
     """How a secret may stand in a line: as it is, percent-encoded, as JSON or in base64; of lines each."""
-    lines = secret.split("\n")
-    yield from (line for line in lines if len(line) >= SHORTEST_SECRET)
+    for line in secret.split("\n"):
+        pieces = (line[begin : begin + _LONGEST_PIECE] for begin in range(0, len(line), _LONGEST_PIECE))
+        yield from (piece for piece in pieces if len(piece) >= SHORTEST_SECRET)
     if SHORTEST_SECRET <= len(secret) <= _LONGEST_ENCODED:
         yield from (quote(secret, safe=""), quote(secret), quote_plus(secret))
         yield from (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))

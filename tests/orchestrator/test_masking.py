@@ -134,6 +134,8 @@ def test_as_many_and_as_long_secrets_as_there_can_be_are_masked(mask: Mask) -> N
     many = [f"{number:03}" + "x+/é " * 660 + "y" for number in range(30)]
     also = mask.also(many)
     assert also.text(f"a {many[17]} b {many[29]}") == f"a {MASKED} b {MASKED}"
+    longer = "x+/é" * 50_000
+    assert mask.also([longer]).text(f"a {longer} b") == f"a {MASKED * 40} b"
     shorter = [value[:480] for value in many]
     assert mask.also(shorter).text(f"a {quote(shorter[29])} b") == f"a {MASKED} b"
 
