@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+#: The fact of a failure that names who could not be asked: it says nothing of the commit.
+AWAY = "away"
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -14,7 +14,7 @@ from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
 from orchestrator.jobs import to_build
-from orchestrator.outcome import Failure, Retry, toolforge_failed
+from orchestrator.outcome import AWAY, Failure, Retry, toolforge_failed
 from orchestrator.preview import AT_THE_ADDRESS, Deployment, State, Step, at_step, end, moved, unsure
 
 
@@ -347,6 +347,7 @@ def _was_away(deployment: Deployment, patience: Patience, reason: str) -> Failur
         stage="configuration",
         summary=f"GitLab could not be asked for the repository's own file for {lasted}: {reason}",
         remedy="This is no fault of the commit. Try again later with `/preview`.",
+        facts={AWAY: "GitLab"},
     )
 
 
