@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 
 from orchestrator.markdown import code, fence
-from orchestrator.outcome import Failure
+from orchestrator.outcome import AWAY, Failure
 from orchestrator.preview import Deployment, State
 from orchestrator.report import instant
 
@@ -71,9 +71,12 @@ def may_be_due(verdict: Verdict, newest: Deployment | None, builder_changed_at: 
 
 
 def _is_verdict(ended: Deployment) -> bool:
-    """True where an end says something of the commit; what Toolforge or the pool could not do does not."""
+    """True where an end says something of the commit: not where Toolforge, GitLab or the pool failed it."""
     if ended.state is State.FAILED:
-        return ended.failure is not None and ended.failure.stage not in {"toolforge", "store"}
+        failure = ended.failure
+        return (
+            failure is not None and failure.stage not in {"toolforge", "store"} and AWAY not in failure.facts
+        )
     return ended.state is State.STOPPED
 
 

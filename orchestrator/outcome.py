@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+#: The fact of a failure that names who could not be asked: it says nothing of the commit.
+AWAY = "away"
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -15,7 +15,7 @@ from orchestrator import outcome as out
 from orchestrator.diagnosis import explain_check, explain_unready
 from orchestrator.errors import IllegalMove
 from orchestrator.jobs import to_build
-from orchestrator.outcome import Failure, Opinion, Retry, Says, toolforge_failed
+from orchestrator.outcome import AWAY, Failure, Opinion, Retry, Says, toolforge_failed
 from orchestrator.preview import (
     AT_THE_ADDRESS,
     OPINION_STEPS,
@@ -422,6 +422,7 @@ def _was_away(deployment: Deployment, patience: Patience, reason: str) -> Failur
         stage="configuration",
         summary=f"GitLab could not be asked for the repository's own file for {lasted}: {reason}",
         remedy="This is no fault of the commit. Try again later with `/preview`.",
+        facts={AWAY: "GitLab"},
     )
 
 

@@ -12,9 +12,10 @@ from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput
 from orchestrator.mainline import Verdict
-from orchestrator.outcome import Evidence, Failure, KeptLog, Pin, toolforge_failed
+from orchestrator.outcome import AWAY, Evidence, Failure, KeptLog, Pin, toolforge_failed
 from orchestrator.pool import AccountState
 from orchestrator.preview import WATCH, Deployment, State, Step
+from orchestrator.progress import Patience, Scene, apply
 from orchestrator.records import BRANCH_IID, Kind
 from orchestrator.rules import MainWatch, Rules
 from orchestrator.runtimes import RuntimeSeen
@@ -82,12 +83,22 @@ def test_it_is_tried_weekly_when_the_builder_has_changed_and_when_it_may_be_mend
         (a_try(State.SUPERSEDED, created_at=NOW), 0.0),
         (a_try(State.FAILED, created_at=NOW, failure=toolforge_failed("away")), HOUR),
         (a_try(State.FAILED, created_at=NOW, failure=replace(FAILURE, stage="store")), HOUR),
+        (a_try(State.FAILED, created_at=NOW, failure=replace(FAILURE, facts={AWAY: "GitLab"})), HOUR),
     ],
 )
 def test_a_try_without_a_verdict_is_repeated(newest: Deployment, again_after: float) -> None:
     assert mainline.judged(GOOD_ONE, newest, NOW) == GOOD_ONE
     assert mainline.is_due(GOOD_ONE, newest, A, 0.0, NOW + again_after)
     assert again_after == 0.0 or not mainline.is_due(GOOD_ONE, newest, A, 0.0, NOW + again_after - 1)
+
+
+def test_a_gitlab_that_is_away_says_nothing_of_the_branch() -> None:
+    reading = a_try(State.QUEUED, step=Step.READ_FILE, step_since=NOW)
+    patience = Patience()
+    scene = Scene(NOW + patience.outage_seconds + 1, patience)
+    given_up = apply(reading, out.NotNow("GitLab did not answer"), scene)
+    assert given_up.state is State.FAILED
+    assert mainline.judged(GOOD_ONE, given_up, NOW) == GOOD_ONE
 
 
 def test_it_is_known_when_it_was_last_good_first_broken_and_mended() -> None:
