@@ -95,7 +95,7 @@ class Reader:
                 break
             told = f"{command}\ndid not show\n{shown}\nbut\n{done.stdout}{done.stderr}"
             assert time.monotonic() < deadline, told
-            time.sleep(1.0)
+            time.sleep(2.0)
         found = re.search(r"^http://\S+\.localhost:\d+/", done.stdout, re.MULTILINE)
         if found and "preview show" in command:
             self._address = found[0]
