@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from orchestrator import comparison, keeping, pool, preview, rules
+from orchestrator import comparison, doubt, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -302,6 +303,24 @@ class Lifecycle:
             for switch in ended:
                 change.end_switch(switch)
             return change.finish()
+
+    def put_back(self, who: str, now: float, *, copied_at: float, stays_paused: bool) -> None:
+        """The database was put back from a copy of `copied_at`, and is paused: doubt it, then go on.
+
+        With `stays_paused` nothing is done to any account before an operator resumes.
+        """
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            doubt.everything(change, tx, now)
+            paused = tx.switches().paused
+            if paused is not None and stays_paused:
+                why = "the database was put back from a copy"
+                tx.remove_switch(paused.name)
+                change.set_switch(Switch(Stop.PAUSE, None, who, why, copied_at))
+            elif paused is not None and paused.why == doubt.IS_BEING_PUT_BACK:
+                # What was up had none of its time while nobody looked after it.
+                change.end_switch(replace(paused, at=min(copied_at, now)))
+            change.finish()
 
     @contextmanager
     def _operating(self, who: str, now: float) -> Iterator[tuple[Tx, Change]]:

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Row,
     Table,
     case,
+    func,
     insert,
     or_,
     select,
@@ -35,7 +36,7 @@ from orchestrator.comparison import Known
 from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.logs import being, only
-from orchestrator.merge_request import MergeRequest
+from orchestrator.merge_request import OPEN_STATES, MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Claim, Delivery, Due, Event, Kind, Lease, Preview, Project
@@ -542,6 +543,10 @@ class Tx(Stock):
             credentials=dict(credentials),
         )
 
+    def last_deployment_id(self) -> int:
+        """The greatest number that a deployment has; 0 when there is none."""
+        return int(self._connection.scalar(select(func.max(t.deployment.c.id))) or 0)
+
     def inspect_all(self, now: float) -> None:
         """Let every account that is free or leased be inspected at `now`."""
         self._connection.execute(sql.INSPECT_ALL, {"now": now})
@@ -715,6 +720,22 @@ class Tx(Stock):
                 attempts=table.c.attempts + 1,
                 **words.get(claim.kind, {}),
             )
+        )
+
+    def doubt_reports(self, doubted: Callable[[Mapping[str, Any]], Mapping[str, Any]], now: float) -> None:
+        """Of all that GitLab was told believe only what `doubted` leaves, and tell it of what is open anew.
+
+        As after a try whose answer was lost: what that has made is looked for first.
+        """
+        table = t.report_state
+        for row in self._connection.execute(select(table.c.preview_id, table.c.told)).all():
+            is_it = table.c.preview_id == row.preview_id
+            self._connection.execute(update(table).where(is_it).values(told=dict(doubted(row.told))))
+        is_open = t.preview.c.mr_state.in_(OPEN_STATES) | t.preview.c.expires_at.is_not(None)
+        self._connection.execute(
+            update(table)
+            .where(table.c.preview_id.in_(select(t.preview.c.id).where(is_open)))
+            .values(due_at=now, attempts=1, version=table.c.version + 1)
         )
 
     def mark_report(self, preview_id: int, at: float) -> Due:

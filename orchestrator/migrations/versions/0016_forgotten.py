@@ -1,0 +1,23 @@
+"""What a database that was put back does not know of the accounts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To the newer form."""
+    with op.batch_alter_table("account", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("forgotten_after", sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    """Back to the older form."""
+    with op.batch_alter_table("account", schema=None) as batch_op:
+        batch_op.drop_column("forgotten_after")
