@@ -16,7 +16,7 @@ from deploy.follow import wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack, settings_environment
 from orchestrator.preview import State
-from tests.whole.faults import leave_envvar
+from tests.whole.faults import arm_toolforge, leave_envvar
 from tests.whole.scene import Scene, server
 
 _PROCESSES = ("beat", "worker-builds", "worker-gitlab", "web")
@@ -81,6 +81,11 @@ def test_after_an_old_copy_was_put_back_the_world_is_true_again(
     leave_envvar(stack, used_since, "OF_A_FORGOTTEN_DEPLOYMENT")
     scene.closes(failing)
     wait_for("the note to say so", lambda: scene.account(failing) is None, seconds=60.0)
+
+    # The good preview stays up, and the status of the very same commit becomes red.
+    arm_toolforge(stack, "build_fails", "*", tool=scene.account(unchanged), count=2)
+    stack.seeder.comment(unchanged, "/preview rebuild", as_person=stack.seeder.developer)
+    wait_for("GitLab to be told", lambda: scene.status(unchanged)["status"] == "failed", seconds=60.0)
 
     # The database is lost, and the copy put back.
     for name in _PROCESSES:
