@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 #: A comparison that was not finished goes on after so small a part of the usual pause.
 _SOONER = 15.0
+_MINUTE = 60.0
 
 
 class Lifecycle:
@@ -49,14 +50,34 @@ class Lifecycle:
     def receive(
         self, project: Project, key: str, *, kind: str, iid: int, facts: Mapping[str, Any], now: float
     ) -> list[Due]:
-        """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once."""
+        """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once.
+
+        Beyond what is looked at in a minute it waits for its turn, unless one that waits says the same: then
+        that one is returned, since whoever looks at it will see what this one tells of, too.
+        """
         with self._store.write() as tx:
-            delivery_id = tx.add_delivery(project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now)
+            due_at = self._turn_of(tx, project.id, kind, now)
+            same = None
+            if due_at > now and kind != "note":
+                same = tx.delivery_not_begun(project.id, kind, iid, facts)
+            if same is not None:
+                return [same]
+            delivery_id = tx.add_delivery(
+                project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now, due_at=due_at
+            )
         if delivery_id is None:
             return []
         ids = {"delivery": delivery_id, "project": project.id}
-        log.info("taken: %s of %s!%s", kind, project.path, iid, extra=being(ids))
-        return [Due(Kind.DELIVERY, delivery_id, now)]
+        waits = f", looked at in {due_at - now:.0f} seconds" if due_at > now else ""
+        log.info("taken: %s of %s!%s%s", kind, project.path, iid, waits, extra=being(ids))
+        return [Due(Kind.DELIVERY, delivery_id, due_at)]
+
+    def _turn_of(self, tx: Tx, project_id: int, kind: str, now: float) -> float:
+        """When a delivery that comes now is looked at: at once, or behind those that wait."""
+        most = self._policy.deliveries_per_minute
+        if tx.deliveries_since(project_id, kind, now - _MINUTE) < most:
+            return now
+        return max(tx.last_due_delivery(project_id, kind) or now, now) + _MINUTE / most
 
     def observe(
         self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float, *, as_of: float

@@ -73,7 +73,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (
         State.QUEUED,
         State.FAILED,
-    ): "its own file is wrong, its image would fit into no store, or the builder refuses its version",
+    ): "its own file is wrong, its image fits into no store, its version is refused, or too many wait",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",

@@ -664,10 +664,43 @@ class Tx(Stock):
         ).all()
         return [event_from(row) for row in reversed(rows)]
 
+    def deliveries_since(self, project_id: int, kind: str, since: float) -> int:
+        """How many deliveries of that kind the project has sent after `since`."""
+        values = {"project_id": project_id, "kind": kind, "since": since}
+        return int(self._connection.scalar(sql.DELIVERIES_SINCE, values) or 0)
+
+    def last_due_delivery(self, project_id: int, kind: str) -> float | None:
+        """When the last delivery of that kind which is not handled is to be looked at."""
+        at: float | None = self._connection.scalar(sql.LAST_DUE, {"project_id": project_id, "kind": kind})
+        return at
+
+    def delivery_not_begun(
+        self, project_id: int, kind: str, iid: int, facts: Mapping[str, Any]
+    ) -> Due | None:
+        """A delivery that says the same of the merge request, and at which nobody has begun to look."""
+        values = {"project_id": project_id, "kind": kind, "iid": iid}
+        rows = self._connection.execute(sql.NOT_BEGUN, values)
+        return next((Due(Kind.DELIVERY, row.id, row.due_at) for row in rows if row.facts == facts), None)
+
+    def waiting_in(self, project_id: int, *, but: int, people_only: bool) -> int:
+        """How many deployments of the project are to be built and were not begun, but for one preview's."""
+        statement = sql.WAITING_IN
+        if people_only:
+            statement = statement.where(t.deployment.c.is_bot.is_(False))
+        return int(self._connection.scalar(statement, {"project_id": project_id, "but": but}) or 0)
+
     def add_delivery(
-        self, project_id: int, key: str, *, kind: str, iid: int, facts: Any, now: float
+        self,
+        project_id: int,
+        key: str,
+        *,
+        kind: str,
+        iid: int,
+        facts: Any,
+        now: float,
+        due_at: float | None = None,
     ) -> int | None:
-        """Take a delivery; None when one with this key was taken before."""
+        """Take a delivery, to be looked at now or at `due_at`; None when one of this key was taken before."""
         try:
             with self._connection.begin_nested():
                 return self._insert(
@@ -678,7 +711,7 @@ class Tx(Stock):
                     iid=iid,
                     facts=facts,
                     received_at=now,
-                    due_at=now,
+                    due_at=now if due_at is None else due_at,
                     result="",
                 )
         except IntegrityError:

@@ -277,6 +277,8 @@ delivery = Table(
     Column("result", Words(255), nullable=False),
     *_claim_columns(),
     UniqueConstraint("project_id", "key"),
+    # How many came of late.
+    Index(None, "project_id", "received_at"),
 )
 
 report_state = Table(

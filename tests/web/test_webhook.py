@@ -108,6 +108,17 @@ def test_a_body_over_the_limit_is_refused_when_it_does_not_say_how_long_it_is(
     assert status in {400, 413}
 
 
+def test_beyond_the_limit_of_a_minute_a_delivery_is_taken_and_told_that_it_waits(
+    serve: Callable[..., WebScene],
+) -> None:
+    web = serve(deliveries_per_minute=2)
+    answers = [web.delivers(merge_request_event(iid=iid)) for iid in (1, 2, 3, 3)]
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert [answer.json()["message"] for answer in answers[:2]] == ["Taken."] * 2
+    assert all("more than 2 of its kind" in answer.json()["message"] for answer in answers[2:])
+    assert len(web.taken()) == 3
+
+
 def test_a_body_at_the_limit_is_taken(serve: Callable[..., WebScene]) -> None:
     web = serve(body_limit_bytes=1000)
     assert web.delivers(merge_request_event()).status_code == 202

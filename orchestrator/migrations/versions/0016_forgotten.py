@@ -1,4 +1,4 @@
-"""What a database that was put back does not know of the accounts."""
+"""What a database that was put back has forgotten of the accounts; how many deliveries came of late."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ def upgrade() -> None:
     """To the newer form."""
     with op.batch_alter_table("account", schema=None) as batch_op:
         batch_op.add_column(sa.Column("forgotten_after", sa.Integer(), nullable=True))
+    op.create_index(op.f("ix_delivery_project_id_received_at"), "delivery", ["project_id", "received_at"])
 
 
 def downgrade() -> None:
     """Back to the older form."""
+    op.drop_index(op.f("ix_delivery_project_id_received_at"), "delivery")
     with op.batch_alter_table("account", schema=None) as batch_op:
         batch_op.drop_column("forgotten_after")
