@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import func, select
 
 from bench.faults import PROCESSES, Faults
 from bench.repository import Repository
 from deploy.follow import TookTooLong, connect, get, pool_is_clean, toolforge_state, wait_for
+from deploy.local.seed_git import SeedError
 from deploy.stack import Stack
 from orchestrator import tables as t
 from orchestrator.errors import BadInput, Conflict
@@ -186,7 +186,7 @@ class Authors:
         repository = self._moments.choice(self.repositories)
         branch = self._moments.randint(1, _BRANCHES)
         key = (repository.project.id, branch)
-        with suppress(httpx.HTTPError, subprocess.CalledProcessError):
+        with suppress(SeedError, subprocess.CalledProcessError):
             if key not in self._open:
                 self._open[key] = repository.open(branch)
                 self.done["opened"] += 1
@@ -258,7 +258,8 @@ def watched(stack: Stack) -> Iterator[dict[str, list[Sample]]]:
     def watch() -> None:
         while not is_over.wait(_SAMPLE_SECONDS):
             for name in PROCESSES:
-                with suppress(OSError, KeyError):
+                # It may be gone, or just about to be started again.
+                with suppress(OSError, KeyError, ValueError):
                     samples[name].append(sample(stack.pid(name)))
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -279,7 +280,7 @@ def sample(pid: int) -> Sample:
 
 def growth(samples: Sequence[Sample]) -> tuple[float, float]:
     """MiB and files a minute, by least squares over the newest process of these; 0 for too few."""
-    same = [one for one in samples if one.pid == samples[-1].pid]
+    same = [one for one in samples if one.pid == samples[-1].pid] if samples else []
     minutes = [one.at / 60.0 for one in same]
     return (slope(minutes, [one.mib for one in same]), slope(minutes, [float(one.files) for one in same]))
 

@@ -75,7 +75,7 @@ class Lifecycle:
     def _turn_of(self, tx: Tx, project_id: int, kind: str, now: float) -> float:
         """When a delivery that comes now is looked at: at once, or behind those that wait."""
         most = self._policy.deliveries_per_minute
-        if tx.deliveries_since(project_id, kind, now - _MINUTE) < most:
+        if tx.deliveries_since(project_id, kind, now - _MINUTE, most=most) < most:
             return now
         return max(tx.last_due_delivery(project_id, kind) or now, now) + _MINUTE / most
 

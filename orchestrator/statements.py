@@ -174,7 +174,13 @@ WAITING_IN = (
 _DELIVERIES_OF = (t.delivery.c.project_id == bindparam("project_id")) & (
     t.delivery.c.kind == bindparam("kind")
 )
-DELIVERIES_SINCE = select(func.count()).where(_DELIVERIES_OF, t.delivery.c.received_at > bindparam("since"))
+#: No more of them are counted than matter.
+DELIVERIES_SINCE = select(func.count()).select_from(
+    select(t.delivery.c.id)
+    .where(_DELIVERIES_OF, t.delivery.c.received_at > bindparam("since"))
+    .limit(bindparam("most"))
+    .subquery()
+)
 #: When the last one that is not handled is to be looked at.
 LAST_DUE = select(func.max(t.delivery.c.due_at)).where(_DELIVERIES_OF, t.delivery.c.due_at.is_not(None))
 #: Those about one merge request at which nobody has begun to look.

@@ -664,9 +664,9 @@ class Tx(Stock):
         ).all()
         return [event_from(row) for row in reversed(rows)]
 
-    def deliveries_since(self, project_id: int, kind: str, since: float) -> int:
-        """How many deliveries of that kind the project has sent after `since`."""
-        values = {"project_id": project_id, "kind": kind, "since": since}
+    def deliveries_since(self, project_id: int, kind: str, since: float, *, most: int) -> int:
+        """How many deliveries of that kind, up to `most`, the project has sent after `since`."""
+        values = {"project_id": project_id, "kind": kind, "since": since, "most": most}
         return int(self._connection.scalar(sql.DELIVERIES_SINCE, values) or 0)
 
     def last_due_delivery(self, project_id: int, kind: str) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.databases import full_disk
 from tests.web.scene import PROJECT, SECRET, SHA, WebScene, comment_event, merge_request_event
 
 
@@ -288,6 +289,18 @@ def test_a_delivery_is_taken_while_redis_is_away(web: WebScene) -> None:
     assert answer.status_code == 202
     assert answer.elapsed.total_seconds() < 3.0, "GitLab gives up after ten seconds"
     assert len(web.taken()) == 1
+
+
+def test_while_the_disk_is_full_a_delivery_is_taken_or_refused_and_nothing_between(
+    serve: Callable[..., WebScene],
+) -> None:
+    web = serve()
+    with full_disk(web.parts.store.engine):
+        answers = [web.delivers(merge_request_event(iid=iid)) for iid in range(1, 100)]
+    assert {answer.status_code for answer in answers} == {202, 503}
+    assert len(web.taken()) == sum(answer.status_code == 202 for answer in answers)
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
+    assert web.delivers(merge_request_event(iid=100)).status_code == 202
 
 
 def test_a_delivery_is_put_on_the_queue_when_redis_is_there(
