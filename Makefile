@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test lint format docs site screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
+.PHONY: install vendor demo demo-clean test audit soak lint format docs site screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -70,6 +70,19 @@ $(CLIENTS)/.installed: Makefile
 	$(CLIENTS)/builds/bin/pip install --quiet --disable-pip-version-check toolforge-builds-cli==0.0.24
 	touch $@
 
+# Whether weaknesses are known of the locked packages; needs PyPI's advisories (exit 3, and says so, without
+# them), so it is no part of `test`. In an environment of its own, that the product has no more packages.
+AUDIT := $(CURDIR)/.audit
+
+audit: $(AUDIT)/.installed
+	@$(AUDIT)/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock \
+	    --progress-spinner off --format json 2>/dev/null | $(AUDIT)/bin/python .ci/audit.py
+
+$(AUDIT)/.installed: Makefile
+	python3 -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	touch $@
+
 test: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
@@ -106,6 +119,12 @@ bench-diagnosis: install
 # How long GitLab waits for the answer to a delivery in a storm of them.
 bench-webhook: install
 	$(BIN)/python -m bench.webhook
+
+# Storms through all processes while everything fails at random, and whether all is true and clean in the end.
+MINUTES ?= 10
+
+soak: install
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 # How many badges a second two processes serve, beside bare Flask.
 bench-badge: install

@@ -36,6 +36,8 @@ _OVERRIDES: Mapping[str, Any] = {
     "stable_seconds": 0.0,
     "max_concurrent_builds": 100,
     "min_live_seconds": 3600.0,
+    "deliveries_per_minute": 1_000_000,
+    "waiting_per_project": 100_000,
 }
 _OURS = ("web", "worker-builds", "worker-gitlab", "beat")
 _TWINS = ("toolforge", "gitlab", "redis")

@@ -90,6 +90,8 @@ class Site:
                 **{name: seconds * given.scale for name, seconds in _PAUSES.items()},
                 "max_concurrent_builds": given.builds,
                 "bots": _BOT,
+                "deliveries_per_minute": 1_000_000,
+                "waiting_per_project": 100_000,
             },
             toolforge_options=(
                 *("--engine", "synthetic", "--scenario", str(path)),

@@ -22,6 +22,8 @@ from deploy.follow import connect, pool_is_clean, wait_for
 from deploy.stack import Stack
 from orchestrator.signing import digest
 
+#: All of them come from one project.
+_OVERRIDES = {"deliveries_per_minute": 1_000_000}
 _TOKEN = "the token of the benchmark"
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     given = options.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        Stack(Path(folder) / "state", tools=["bench-1"]) as stack,
+        Stack(Path(folder) / "state", tools=["bench-1"], overrides=_OVERRIDES) as stack,
         Repository(stack.seeder, "storm", branches=1) as repository,
     ):
         connect(stack, repository.project.path)

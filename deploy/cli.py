@@ -12,6 +12,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from deploy.arguments import CHECKS
+from deploy.backup import backup, restore
 from deploy.config import config
 from deploy.doctor import examine
 from deploy.incident import incident
@@ -96,6 +97,8 @@ cli.add_command(pool)
 
 
 cli.add_command(preview)
+cli.add_command(backup)
+cli.add_command(restore)
 cli.add_command(config)
 cli.add_command(incident)
 cli.add_command(redis)

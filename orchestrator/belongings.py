@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from orchestrator.components import beside
 from orchestrator.jobs import image_names
-from orchestrator.preview import Deployment
+from orchestrator.preview import Deployment, State, Step
 from orchestrator.repoconfig import restored
 from orchestrator.toolforge_answers import Build, Job
 
@@ -31,6 +31,8 @@ _IMAGE_NAME = re.compile(r"mr([0-9]{1,9})-d([0-9]{1,9})(?:-[-a-z0-9]+)?")
 _CANDIDATE_NAME = re.compile(r"candidate-d([0-9]{1,9})(?:-[-a-z0-9]+)?")
 #: ``HOST/tool-T/NAME:TAG@DIGEST``, of which the project and the name are always there.
 _REFERENCE = re.compile(r"(?:[^/]+/)?tool-(?P<tool>[^/:@]+)/(?P<name>[^/:@]+)(?::[^/:@]*)?(?:@[^/@]*)?")
+#: The trigger of a stand-in: no deployment of ours has it.
+_FORGOTTEN = "forgotten"
 _NAMED = 3
 _NAME_LENGTH = 60
 
@@ -112,7 +114,46 @@ def owner(image_name: str, known: Mapping[int, Deployment]) -> Deployment | None
     """Whose an image of that name is; `known` are the deployments that have had a lease of the account."""
     match = _IMAGE_NAME.fullmatch(image_name)
     deployment = known.get(int(match[2])) if match else None
-    return deployment if deployment is not None and image_name in image_names(deployment) else None
+    if match is None or deployment is None:
+        return None
+    if _is_forgotten(deployment):
+        return deployment if deployment.iid == int(match[1]) else None
+    return deployment if image_name in image_names(deployment) else None
+
+
+def forgotten(tool: str, held: Holdings, *, after: int) -> Mapping[int, Deployment]:
+    """Stand-ins for deployments numbered above `after`, whose rows are gone, by the names of their things.
+
+    Each has ended, and was under no lease that is known, so that nobody needs what it left.
+    """
+    names = [*held.images, *(build.image_name for build in held.builds)]
+    names += own_images(tool, (job.image for job in held.jobs))
+    matches = [match for match in map(_IMAGE_NAME.fullmatch, names) if match]
+    iids = {int(match[2]): int(match[1]) for match in matches}
+    candidates = (candidate_id(job.name) for job in held.jobs)
+    iids = {number: 0 for number in candidates if number is not None} | iids
+    return {number: _stand_in(number, iid) for number, iid in iids.items() if number > after}
+
+
+def _stand_in(number: int, iid: int) -> Deployment:
+    return Deployment(
+        id=number,
+        preview_id=0,
+        iid=iid,
+        sha="",
+        state=State.STOPPED,
+        step=Step.NONE,
+        created_at=0.0,
+        since=0.0,
+        step_since=0.0,
+        due_at=None,
+        trigger=_FORGOTTEN,
+        actor="",
+    )
+
+
+def _is_forgotten(deployment: Deployment) -> bool:
+    return deployment.trigger == _FORGOTTEN
 
 
 def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:
@@ -124,6 +165,9 @@ def is_our_job(tool: str, job: Job, known: Mapping[int, Deployment]) -> bool:
     built_for = owner(image_of(tool, job.image), known)
     if built_for is None:
         return False
+    if _is_forgotten(built_for):
+        # Which components it had is not known any more.
+        return True
     is_named = job.name == PUBLISHED_JOB or candidate_id(job.name) in known
     return is_named or job.name in component_jobs(built_for)
 

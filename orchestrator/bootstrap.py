@@ -8,7 +8,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from redis import Redis
+from sqlalchemy import Connection
 
 from orchestrator.counting import Counting
 from orchestrator.gitlab import GitLab
@@ -127,8 +129,23 @@ class Parts:
 
     def migrate(self) -> None:
         """Bring the database to the newest form; a new one is made."""
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         with self.store.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate_to(connection, "head")
+
+
+def migrate_to(connection: Connection, revision: str) -> None:
+    """Bring the database to the form that `revision` names."""
+    config = _migrations()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def revisions() -> frozenset[str]:
+    """The forms of the database that are known."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_migrations()).walk_revisions())
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config

@@ -27,7 +27,7 @@ from orchestrator.errors import BadInput, Conflict
 from orchestrator.journal import Journal
 from orchestrator.lifetime import live_seconds
 from orchestrator.merge_request import Command, MergeRequest, Verb, is_bot
-from orchestrator.outcome import Refusal
+from orchestrator.outcome import Refusal, line_is_full
 from orchestrator.policy import Policy
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
@@ -94,6 +94,10 @@ class Change(Journal):
             refused = preview.decline(new, Refusal(reason, {_BY_RULES: True}), self._now)
             self.put_deployment(new, refused, why=reason)
             return f"no preview: {reason}"
+        if seen.is_from_project and self._is_full(present, is_bot=new.is_bot):
+            failure = line_is_full(self._policy.waiting_per_project)
+            self.put_deployment(new, preview.refuse(new, failure, self._now), why=failure.summary)
+            return f"not built: {failure.summary}"
         return f"deployment of {seen.sha[:12]}"
 
     def command(self, delivery: Delivery, seen: MergeRequest, command: Command) -> tuple[str, bool]:
@@ -171,6 +175,11 @@ class Change(Journal):
         newest = next(iter(self._tx.deployments_of(present.id, limit=1)), None)
         is_pending = newest is not None and newest.sha == present.head_sha and newest.is_pending
         is_blocked = newest is not None and newest.state is State.BLOCKED
+        if self._is_full(present, is_bot=False):
+            raise BadInput(
+                f"{self._policy.waiting_per_project} deployments of this project wait already, as many as "
+                "may: try again when some are done."
+            )
         if newest is not None and is_pending and newest.can_be_hastened and not is_blocked:
             by_bot = self._is_by_bot(present, decided)
             self.put_deployment(newest, preview.approve(newest, self._now, is_bot=by_bot))
@@ -224,6 +233,11 @@ class Change(Journal):
         self.release_if_done(present.id)
         self.plan_again = True
         return new
+
+    def _is_full(self, present: Preview, *, is_bot: bool) -> bool:
+        """Whether nothing more of the project may wait; bots leave people as much room as there is."""
+        waiting = self._tx.waiting_in(present.project_id, but=present.id, people_only=not is_bot)
+        return waiting >= self._policy.waiting_per_project
 
     def _is_by_bot(self, present: Preview, decided: Rules) -> bool:
         """True when no person has a hand in it: neither in the merge request nor in what is done now."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from orchestrator import comparison, foresight, keeping, pool, preview, rules
+from orchestrator import comparison, doubt, foresight, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 #: A comparison that was not finished goes on after so small a part of the usual pause.
 _SOONER = 15.0
+_MINUTE = 60.0
 
 
 class Lifecycle:
@@ -49,14 +51,34 @@ class Lifecycle:
     def receive(
         self, project: Project, key: str, *, kind: str, iid: int, facts: Mapping[str, Any], now: float
     ) -> list[Due]:
-        """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once."""
+        """Take a webhook delivery about merge request `iid`; taken twice under one `key`, it counts once.
+
+        Beyond what is looked at in a minute it waits for its turn, unless one that waits says the same: then
+        that one is returned, since whoever looks at it will see what this one tells of, too.
+        """
         with self._store.write() as tx:
-            delivery_id = tx.add_delivery(project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now)
+            due_at = self._turn_of(tx, project.id, kind, now)
+            same = None
+            if due_at > now and kind != "note":
+                same = tx.delivery_not_begun(project.id, kind, iid, facts)
+            if same is not None:
+                return [same]
+            delivery_id = tx.add_delivery(
+                project.id, key, kind=kind, iid=iid, facts=dict(facts), now=now, due_at=due_at
+            )
         if delivery_id is None:
             return []
         ids = {"delivery": delivery_id, "project": project.id}
-        log.info("taken: %s of %s!%s", kind, project.path, iid, extra=being(ids))
-        return [Due(Kind.DELIVERY, delivery_id, now)]
+        waits = f", looked at in {due_at - now:.0f} seconds" if due_at > now else ""
+        log.info("taken: %s of %s!%s%s", kind, project.path, iid, waits, extra=being(ids))
+        return [Due(Kind.DELIVERY, delivery_id, due_at)]
+
+    def _turn_of(self, tx: Tx, project_id: int, kind: str, now: float) -> float:
+        """When a delivery that comes now is looked at: at once, or behind those that wait."""
+        most = self._policy.deliveries_per_minute
+        if tx.deliveries_since(project_id, kind, now - _MINUTE, most=most) < most:
+            return now
+        return max(tx.last_due_delivery(project_id, kind) or now, now) + _MINUTE / most
 
     def observe(
         self, claim: Claim, delivery: Delivery, seen: MergeRequest, now: float, *, as_of: float
@@ -311,6 +333,24 @@ class Lifecycle:
             for switch in ended:
                 change.end_switch(switch)
             return change.finish()
+
+    def put_back(self, who: str, now: float, *, copied_at: float, stays_paused: bool) -> None:
+        """The database was put back from a copy of `copied_at`, and is paused: doubt it, then go on.
+
+        With `stays_paused` nothing is done to any account before an operator resumes.
+        """
+        with self._store.write_alone() as tx:
+            change = Change(tx, self._policy, now, who=who)
+            doubt.everything(change, tx, now)
+            paused = tx.switches().paused
+            if paused is not None and stays_paused:
+                why = "the database was put back from a copy"
+                tx.remove_switch(paused.name)
+                change.set_switch(Switch(Stop.PAUSE, None, who, why, copied_at))
+            elif paused is not None and paused.why == doubt.IS_BEING_PUT_BACK:
+                # What was up had none of its time while nobody looked after it.
+                change.end_switch(replace(paused, at=min(copied_at, now)))
+            change.finish()
 
     @contextmanager
     def _operating(self, who: str, now: float) -> Iterator[tuple[Tx, Change]]:

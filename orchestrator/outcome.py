@@ -27,7 +27,7 @@ class Evidence:
 class Failure:
     """Why a deployment did not get to live, in words for the merge request's author."""
 
-    #: ``configuration``, ``build``, ``start``, ``check`` or ``toolforge``.
+    #: ``configuration``, ``queue``, ``build``, ``start``, ``check`` or ``toolforge``.
     stage: str
     #: One sentence: what happened.
     summary: str
@@ -50,6 +50,15 @@ class Failure:
 def toolforge_failed(summary: str, remedy: str = "Try again later with `/preview`.") -> Failure:
     """A failure that is Toolforge's, or the account's, and must not be read as one of the commit."""
     return Failure(stage="toolforge", summary=summary, remedy=f"This is no fault of the commit. {remedy}")
+
+
+def line_is_full(most: int) -> Failure:
+    """The failure of a deployment for which there is no room among those of its project that wait."""
+    return Failure(
+        stage="queue",
+        summary=f"{most} deployments of this project wait already, as many as may",
+        remedy="This is no fault of the commit. Comment `/preview` when some are done, or push again.",
+    )
 
 
 @dataclass(frozen=True)

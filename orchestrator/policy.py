@@ -46,3 +46,7 @@ class Policy:
     #: What bots push is only checked, and not kept for review.
     check_only_bots: bool = True
     retention: Retention = field(default_factory=Retention)
+    #: Deliveries of a project, of each kind, that are looked at in a minute as they come.
+    deliveries_per_minute: int = 300
+    #: How many deployments of a project may wait for an account; bots' are counted with people's, not before.
+    waiting_per_project: int = 200

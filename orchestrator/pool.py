@@ -96,11 +96,23 @@ class Account:
     own_envvars: tuple[str, ...] | None = None
     #: Names of those that deployments under its lease asked for, and that may have been set.
     lent_envvars: tuple[str, ...] = ()
+    #: Deployments of greater numbers, which the database has forgotten by being put back, may have left
+    #: things in it; None: none has.
+    forgotten_after: int | None = None
 
     @property
     def our_envvars(self) -> frozenset[str]:
         """Names of envvars that are there for deployments only; none is before it is known what else is."""
         return frozenset() if self.own_envvars is None else frozenset(self.lent_envvars) - {*self.own_envvars}
+
+    def forgotten_envvars(self, held: Iterable[str]) -> frozenset[str]:
+        """Those of the names `held` that may be there for deployments that are not known any more.
+
+        What came in that time may as well be the operators' own: but nobody's may reach the next preview.
+        """
+        if self.forgotten_after is None or self.own_envvars is None:
+            return frozenset()
+        return frozenset(held) - {*self.own_envvars}
 
 
 def _only(account: Account, state: AccountState) -> None:
@@ -204,6 +216,7 @@ def apply(
             empty = replace(
                 account,
                 clean_all=False,
+                forgotten_after=None,
                 bytes_used=bytes_after,
                 bytes_limit=limit,
                 own_envvars=envvars,

@@ -80,7 +80,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (
         State.QUEUED,
         State.FAILED,
-    ): "its own file is wrong, its image would fit into no store, or the builder refuses its version",
+    ): "its own file is wrong, its image fits into no store, its version is refused, or too many wait",
     (State.QUEUED, State.BLOCKED): "the builder is known to lack its version, for which its project waits",
     (State.BLOCKED, State.SUPERSEDED): "a newer commit was pushed, or the same one is built after all",
     (

@@ -23,6 +23,10 @@ class Pulse:
         with suppress(RedisError):
             self._redis.set(self._key, 1, ex=_FORGOTTEN_SECONDS)
 
+    def forget(self) -> None:
+        """Feel nothing before the next sweep has ended. Raises :class:`RedisError` when Redis is away."""
+        self._redis.delete(self._key)
+
     def is_felt(self) -> bool:
         """True when a sweep ended not long ago. Raises :class:`RedisError` when Redis is away."""
         return bool(self._redis.exists(self._key))

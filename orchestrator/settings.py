@@ -267,6 +267,20 @@ class Settings(BaseSettings):
         description="Program, by its name or path, with which workers that have it take a picture of each "
         "preview's page; empty: they take none. See operations.md.",
     )
+    deliveries_per_minute: int = Field(
+        Policy.deliveries_per_minute,
+        ge=1,
+        le=1_000_000,
+        description="How many deliveries of a project, changes and comments apart, are looked at in a "
+        "minute; others wait, and of several changes of one merge request one is looked at.",
+    )
+    waiting_per_project: int = Field(
+        Policy.waiting_per_project,
+        ge=1,
+        le=1_000_000,
+        description="How many deployments of a project may wait to be built; a bot's beyond that fails, with "
+        "advice, and a person's where as many of people wait.",
+    )
     body_limit_bytes: int = Field(1_000_000, ge=1000, description="Largest webhook body that is taken.")
     public_pages: bool = Field(
         True, description="Whether anybody may read the pages and the API; settings and secrets are on none."
@@ -454,6 +468,8 @@ class Settings(BaseSettings):
             kept_per_project=self.kept_per_project,
             bots=frozenset(name.strip() for name in self.bots.split(",") if name.strip()),
             check_only_bots=self.check_only_bots,
+            deliveries_per_minute=self.deliveries_per_minute,
+            waiting_per_project=self.waiting_per_project,
             retention=Retention(
                 event_seconds=self.event_days * _DAY,
                 log_seconds=self.log_days * _DAY,

@@ -164,6 +164,37 @@ WAITING = (
     .limit(1)
 )
 
+#: Deployments of a project that are to be built and were not begun, but for those of one preview.
+WAITING_IN = (
+    select(func.count())
+    .select_from(t.deployment.join(t.preview, t.preview.c.id == t.deployment.c.preview_id))
+    .where(
+        t.deployment.c.state == State.QUEUED,
+        t.deployment.c.step.in_([Step.READ_FILE, Step.AWAIT_SLOT]),
+        t.preview.c.project_id == bindparam("project_id"),
+        t.preview.c.id != bindparam("but"),
+    )
+)
+_DELIVERIES_OF = (t.delivery.c.project_id == bindparam("project_id")) & (
+    t.delivery.c.kind == bindparam("kind")
+)
+#: No more of them are counted than matter.
+DELIVERIES_SINCE = select(func.count()).select_from(
+    select(t.delivery.c.id)
+    .where(_DELIVERIES_OF, t.delivery.c.received_at > bindparam("since"))
+    .limit(bindparam("most"))
+    .subquery()
+)
+#: When the last one that is not handled is to be looked at.
+LAST_DUE = select(func.max(t.delivery.c.due_at)).where(_DELIVERIES_OF, t.delivery.c.due_at.is_not(None))
+#: Those about one merge request at which nobody has begun to look.
+NOT_BEGUN = select(t.delivery.c.id, t.delivery.c.due_at, t.delivery.c.facts).where(
+    _DELIVERIES_OF,
+    t.delivery.c.iid == bindparam("iid"),
+    t.delivery.c.due_at.is_not(None),
+    t.delivery.c.claim.is_(None),
+)
+
 _LEASE_OF = t.lease.c.account_id == bindparam("account_id")
 _IS_ON_ACCOUNT = (t.deployment.c.account_id == bindparam("account_id")) & (
     t.deployment.c.fence == t.lease.c.fence

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Select,
     Table,
     case,
+    func,
     insert,
     or_,
     select,
@@ -36,7 +37,7 @@ from orchestrator.comparison import Known
 from orchestrator.engines import FOR_WRITING, is_file, open_engine, was_overtaken
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.logs import being, only
-from orchestrator.merge_request import MergeRequest
+from orchestrator.merge_request import OPEN_STATES, MergeRequest
 from orchestrator.pool import Account, AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import (
@@ -567,6 +568,10 @@ class Tx(Stock):
             credentials=dict(credentials),
         )
 
+    def last_deployment_id(self) -> int:
+        """The greatest number that a deployment has; 0 when there is none."""
+        return int(self._connection.scalar(select(func.max(t.deployment.c.id))) or 0)
+
     def inspect_all(self, now: float) -> None:
         """Let every account that is free or leased be inspected at `now`."""
         self._connection.execute(sql.INSPECT_ALL, {"now": now})
@@ -684,10 +689,43 @@ class Tx(Stock):
         ).all()
         return [event_from(row) for row in reversed(rows)]
 
+    def deliveries_since(self, project_id: int, kind: str, since: float, *, most: int) -> int:
+        """How many deliveries of that kind, up to `most`, the project has sent after `since`."""
+        values = {"project_id": project_id, "kind": kind, "since": since, "most": most}
+        return int(self._connection.scalar(sql.DELIVERIES_SINCE, values) or 0)
+
+    def last_due_delivery(self, project_id: int, kind: str) -> float | None:
+        """When the last delivery of that kind which is not handled is to be looked at."""
+        at: float | None = self._connection.scalar(sql.LAST_DUE, {"project_id": project_id, "kind": kind})
+        return at
+
+    def delivery_not_begun(
+        self, project_id: int, kind: str, iid: int, facts: Mapping[str, Any]
+    ) -> Due | None:
+        """A delivery that says the same of the merge request, and at which nobody has begun to look."""
+        values = {"project_id": project_id, "kind": kind, "iid": iid}
+        rows = self._connection.execute(sql.NOT_BEGUN, values)
+        return next((Due(Kind.DELIVERY, row.id, row.due_at) for row in rows if row.facts == facts), None)
+
+    def waiting_in(self, project_id: int, *, but: int, people_only: bool) -> int:
+        """How many deployments of the project are to be built and were not begun, but for one preview's."""
+        statement = sql.WAITING_IN
+        if people_only:
+            statement = statement.where(t.deployment.c.is_bot.is_(False))
+        return int(self._connection.scalar(statement, {"project_id": project_id, "but": but}) or 0)
+
     def add_delivery(
-        self, project_id: int, key: str, *, kind: str, iid: int, facts: Any, now: float
+        self,
+        project_id: int,
+        key: str,
+        *,
+        kind: str,
+        iid: int,
+        facts: Any,
+        now: float,
+        due_at: float | None = None,
     ) -> int | None:
-        """Take a delivery; None when one with this key was taken before."""
+        """Take a delivery, to be looked at now or at `due_at`; None when one of this key was taken before."""
         try:
             with self._connection.begin_nested():
                 return self._insert(
@@ -698,7 +736,7 @@ class Tx(Stock):
                     iid=iid,
                     facts=facts,
                     received_at=now,
-                    due_at=now,
+                    due_at=now if due_at is None else due_at,
                     result="",
                 )
         except IntegrityError:
@@ -740,6 +778,22 @@ class Tx(Stock):
                 attempts=table.c.attempts + 1,
                 **words.get(claim.kind, {}),
             )
+        )
+
+    def doubt_reports(self, doubted: Callable[[Mapping[str, Any]], Mapping[str, Any]], now: float) -> None:
+        """Of all that GitLab was told believe only what `doubted` leaves, and tell it of what is open anew.
+
+        As after a try whose answer was lost: what that has made is looked for first.
+        """
+        table = t.report_state
+        for row in self._connection.execute(select(table.c.preview_id, table.c.told)).all():
+            is_it = table.c.preview_id == row.preview_id
+            self._connection.execute(update(table).where(is_it).values(told=dict(doubted(row.told))))
+        is_open = t.preview.c.mr_state.in_(OPEN_STATES) | t.preview.c.expires_at.is_not(None)
+        self._connection.execute(
+            update(table)
+            .where(table.c.preview_id.in_(select(t.preview.c.id).where(is_open)))
+            .values(due_at=now, attempts=1, version=table.c.version + 1)
         )
 
     def mark_report(self, preview_id: int, at: float) -> Due:

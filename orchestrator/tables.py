@@ -225,6 +225,9 @@ account = Table(
     # for deployments under the present lease.
     Column("own_envvars", JSON(none_as_null=True)),
     Column("lent_envvars", JSON(none_as_null=True)),
+    # What was made for deployments of greater numbers, which a copy that was put back does not know, is ours,
+    # until it has been cleaned; null: there is none such.
+    Column("forgotten_after", Integer),
     Column("bytes_before", BigInteger),
     # Where its credentials are found; never the credentials.
     Column("credentials", JSON, nullable=False),
@@ -279,6 +282,8 @@ delivery = Table(
     Column("result", Words(255), nullable=False),
     *_claim_columns(),
     UniqueConstraint("project_id", "key"),
+    # How many came of late.
+    Index(None, "project_id", "received_at"),
 )
 
 report_state = Table(

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -282,6 +282,22 @@ def migrate(url: str) -> None:
     parts = Parts(load_settings(database_url=url, gitlab_token="none"))
     parts.migrate()
     parts.close()
+
+
+@contextmanager
+def full_disk(engine: Engine) -> Iterator[None]:
+    """SQLite finds no room for a further page while the block runs, as where the disk is full."""
+
+    @event.listens_for(engine, "begin")
+    def _no_page_more(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    try:
+        yield
+    finally:
+        event.remove(engine, "begin", _no_page_more)
+        # Connections remember it.
+        engine.dispose()
 
 
 def _find(program: str, package: str) -> str:

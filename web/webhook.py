@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -14,7 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from orchestrator import signing
 from orchestrator.merge_request import command_in
-from orchestrator.records import Project
+from orchestrator.records import Due, Project
 from orchestrator.tally import Count
 from web.parts import parts_of, say
 
@@ -75,12 +76,19 @@ def _take(project: Project, payload: dict[str, Any]) -> tuple[Response, int]:
             return jsonify(message=f"Nothing to do for events of kind '{str(other)[:50]}'."), 200
     if iid is None:
         return _refused(400, "The payload names no merge request.")
-    kind = str(payload["object_kind"])
-    dues = parts_of(current_app).lifecycle.receive(
-        project, _key(), kind=kind, iid=iid, facts=facts, now=time.time()
-    )
+    kind, now = str(payload["object_kind"]), time.time()
+    dues = parts_of(current_app).lifecycle.receive(project, _key(), kind=kind, iid=iid, facts=facts, now=now)
     say(current_app, dues)
-    return jsonify(message="Taken." if dues else "Taken before."), 202
+    return jsonify(message=_answer(dues, now)), 202
+
+
+def _answer(dues: Sequence[Due], now: float) -> str:
+    if not dues:
+        return "Taken before."
+    if dues[0].at <= now:
+        return "Taken."
+    most = parts_of(current_app).settings.deliveries_per_minute
+    return f"Taken; it waits, for more than {most} of its kind came from this project in a minute."
 
 
 def _refusal(project: Project) -> str | None:

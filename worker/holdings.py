@@ -35,12 +35,18 @@ def look(account: AccountClient) -> Holdings:
 
 
 def knower(store: Store, account: Account) -> Know:
-    """Finds the deployments that things in `account` belong to, in the database as it is when it is asked."""
+    """Finds the deployments that things in `account` belong to, in the database as it is when it is asked.
+
+    For those that it has forgotten by being put back stand-ins are found.
+    """
 
     def know(held: Holdings) -> Mapping[int, Deployment]:
         ids = belongings.deployment_ids(account.name, held)
         with store.read() as tx:
-            return {deployment.id: deployment for deployment in tx.leased_deployments(account.id, ids)}
+            known = {deployment.id: deployment for deployment in tx.leased_deployments(account.id, ids)}
+        if account.forgotten_after is None:
+            return known
+        return {**belongings.forgotten(account.name, held, after=account.forgotten_after), **known}
 
     return know
 
@@ -48,6 +54,14 @@ def knower(store: Store, account: Account) -> Know:
 def sorter(store: Store, account: Account) -> Sort:
     """Tells whose the things in `account` are, by the database as it is when it is asked."""
     know = knower(store, account)
-    return lambda held: belongings.sort(
-        account.name, held, know(held), was_leased=account.fence > 0, envvars=account.our_envvars
-    )
+
+    def sort(held: Holdings) -> Sorted:
+        return belongings.sort(
+            account.name,
+            held,
+            know(held),
+            was_leased=account.fence > 0,
+            envvars=account.our_envvars | account.forgotten_envvars(held.envvars),
+        )
+
+    return sort

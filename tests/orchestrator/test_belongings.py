@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.belongings import Holdings, deployment_ids, own_images, refusal, sort
+from orchestrator.belongings import Holdings, deployment_ids, forgotten, own_images, refusal, sort
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.toolforge_answers import Build, BuildStatus, Job
 
@@ -160,3 +160,31 @@ def test_everything_is_somebodys_and_only_what_we_know_is_ours(
     assert set(found.ours.images) <= {"mr12-d7"}
     assert all(number < 10**9 for number in deployment_ids("dev-1", held))
     assert len(refusal(found.foreign)) < 1500
+
+
+# --- what a database that was put back has forgotten --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({"images": ["mr3-d8"], "bytes_used": 5}, (True, False)),
+        ({"images": ["mr3-d8-worker"], "bytes_used": 5}, (True, False)),
+        ({"builds": [a_build("mr3-d8")]}, (True, False)),
+        ({"jobs": [a_job(image="tool-dev-1/mr3-d8:latest@sha256:0")]}, (True, False)),
+        ({"jobs": [a_job("worker", "tool-dev-1/mr3-d8-worker:latest")]}, (True, False)),
+        ({"jobs": [a_job("candidate-d11", "tool-dev-1/mr3-d8:latest")]}, (True, False)),
+        # Number 6 is not newer than what the copy knows, and was never here.
+        ({"images": ["mr3-d6"], "bytes_used": 5}, (False, True)),
+        ({"images": ["somebody-elses"], "bytes_used": 5}, (False, True)),
+        ({"jobs": [a_job("worker", "tool-dev-1/somebody-elses:latest")]}, (False, True)),
+        ({"jobs": [a_job(image="tool-other/mr3-d8:latest")]}, (False, True)),
+    ],
+)
+def test_things_of_forgotten_deployments_are_ours(
+    held: dict[str, object], expected: tuple[bool, bool]
+) -> None:
+    holdings = Holdings(**held)  # type: ignore[arg-type]
+    known = {**forgotten("dev-1", holdings, after=7), 7: OURS}
+    found = sort("dev-1", holdings, known, was_leased=True)
+    assert (bool(found.ours), bool(found.foreign)) == expected

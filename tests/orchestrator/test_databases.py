@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import select
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, make_url
 from sqlalchemy.exc import DatabaseError
 
 from orchestrator import engines
@@ -28,6 +32,7 @@ from orchestrator.outcome import KeptLog
 from orchestrator.records import Delivery, Kind
 from orchestrator.settings import load_settings
 from orchestrator.store import Store
+from tests.background import Background
 from tests.databases import Server, migrate
 from tests.orchestrator.scene import PASSED, World
 
@@ -384,3 +389,65 @@ def test_many_threads_make_do_with_the_few_connections_that_a_tool_has(
         most = max(pool.map(look, range(60)))
     assert most <= 20 / 5, "web, two or three workers and the command line together have 20"
     store.close()
+
+
+# --- connections that are cut in a commit -------------------------------------------------------------
+
+
+class Cut(socketserver.ThreadingTCPServer):
+    """Passes connections on to a server, and cuts one at its commit: before it is passed on, or after."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, to: tuple[str, int], *, is_passed_on: bool) -> None:
+        self._to, self._is_passed_on = to, is_passed_on
+        #: Set while the next commit is to be cut off.
+        self.is_armed = threading.Event()
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with socket.create_connection(self._to) as server:
+            ends = {request: server, server: request}
+            while True:
+                for end in select.select(list(ends), [], [])[0]:
+                    data = end.recv(65536)
+                    # Not that of READ COMMITTED.
+                    is_commit = end is request and data.rstrip(b"\0").endswith(b"COMMIT")
+                    is_cut = is_commit and b"READ COMMIT" not in data and self.is_armed.is_set()
+                    if not data or (is_cut and not self._is_passed_on):
+                        self.is_armed.clear()
+                        return
+                    ends[end].sendall(data)
+                    if is_cut:
+                        # The server says that it is done, and nobody hears it.
+                        server.recv(65536)
+                        self.is_armed.clear()
+                        return
+
+
+@pytest.mark.parametrize("is_passed_on", [False, True], ids=["before", "after"])
+def test_a_connection_that_is_cut_in_a_commit_leaves_all_of_a_change_or_nothing(
+    server_url: str, is_passed_on: bool
+) -> None:
+    url = make_url(server_url)
+    assert url.host is not None
+    assert url.port is not None
+    with Background(cut := Cut((url.host, url.port), is_passed_on=is_passed_on)):
+        through = url.set(host="127.0.0.1", port=cut.server_address[1]).render_as_string(hide_password=False)
+        parts = Parts(load_settings(database_url=through, gitlab_token="none"))
+        world = World(parts)
+        world.sees(1)
+        before = world.deployment()
+        claim = world.claim(Kind.DEPLOYMENT, before.id)
+        cut.is_armed.set()
+        with pytest.raises(AWAY):
+            world.lifecycle.record(claim, before, out.BuildStarted("b"), world.now)
+        after = world.deployment()
+        assert (after.build_id, after.version) == (
+            ("b", before.version + 1) if is_passed_on else (None, before.version)
+        )
+        # Whoever tries once more changes nothing that was changed, and all that was not.
+        world.lifecycle.record(claim, before, out.BuildStarted("b"), world.now)
+        assert world.deployment().build_id == "b"
+        assert world.deployment().version == before.version + 1
+        parts.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -13,7 +14,10 @@ from tests.web.scene import SECRET, WebScene, merge_request_event
 _DELIVERIES = 1000
 
 
-def test_of_a_thousand_deliveries_a_fifth_of_them_doubled_each_counts_once(web: WebScene) -> None:
+def test_of_a_thousand_deliveries_a_fifth_of_them_doubled_each_counts_once(
+    serve: Callable[..., WebScene],
+) -> None:
+    web = serve(deliveries_per_minute=10 * _DELIVERIES)
     moments = random.Random(20261125)
     keys = [f"storm-{number}" for number in range(_DELIVERIES)]
     sent = [*keys, *moments.sample(keys, _DELIVERIES // 5)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.databases import full_disk
 from tests.web.scene import PROJECT, SECRET, SHA, WebScene, comment_event, merge_request_event
 
 
@@ -106,6 +107,17 @@ def test_a_body_over_the_limit_is_refused_when_it_does_not_say_how_long_it_is(
     status, _ = refuses(web, lambda: web.client.post("/webhook/gitlab", content=in_chunks, headers=headers))
     # Werkzeug cuts such a body at the limit, and what is left is no JSON.
     assert status in {400, 413}
+
+
+def test_beyond_the_limit_of_a_minute_a_delivery_is_taken_and_told_that_it_waits(
+    serve: Callable[..., WebScene],
+) -> None:
+    web = serve(deliveries_per_minute=2)
+    answers = [web.delivers(merge_request_event(iid=iid)) for iid in (1, 2, 3, 3)]
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert [answer.json()["message"] for answer in answers[:2]] == ["Taken."] * 2
+    assert all("more than 2 of its kind" in answer.json()["message"] for answer in answers[2:])
+    assert len(web.taken()) == 3
 
 
 def test_a_body_at_the_limit_is_taken(serve: Callable[..., WebScene]) -> None:
@@ -277,6 +289,18 @@ def test_a_delivery_is_taken_while_redis_is_away(web: WebScene) -> None:
     assert answer.status_code == 202
     assert answer.elapsed.total_seconds() < 3.0, "GitLab gives up after ten seconds"
     assert len(web.taken()) == 1
+
+
+def test_while_the_disk_is_full_a_delivery_is_taken_or_refused_and_nothing_between(
+    serve: Callable[..., WebScene],
+) -> None:
+    web = serve()
+    with full_disk(web.parts.store.engine):
+        answers = [web.delivers(merge_request_event(iid=iid)) for iid in range(1, 100)]
+    assert {answer.status_code for answer in answers} == {202, 503}
+    assert len(web.taken()) == sum(answer.status_code == 202 for answer in answers)
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
+    assert web.delivers(merge_request_event(iid=100)).status_code == 202
 
 
 def test_a_delivery_is_put_on_the_queue_when_redis_is_there(

@@ -15,7 +15,7 @@ from tests.whole.scene import Scene
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with three dev accounts and the real engine."""
-    overrides = {"check_seconds": 2.0, "stable_seconds": 0.5}
+    overrides = {"check_seconds": 2.0, "stable_seconds": 0.5, "deliveries_per_minute": 100_000}
     state = Path(tmp_path_factory.mktemp("stack"))
     with Stack(state, tools=("dev-1", "dev-2", "dev-3"), overrides=overrides) as made:
         yield made

@@ -582,7 +582,9 @@ _seen: set[tuple[str, str]] = set()
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_killed_at_any_moment_of_its_story_nothing_is_lost_or_doubled(worlds: Worlds, name: str) -> None:
+def test_killed_at_any_moment_of_its_story_nothing_is_lost_or_doubled(
+    worlds: Worlds, name: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     story = STORIES[name]
     undisturbed = worlds(name)
     story(undisturbed)
@@ -590,6 +592,8 @@ def test_killed_at_any_moment_of_its_story_nothing_is_lost_or_doubled(worlds: Wo
     _seen.update(undisturbed.transitions())
     new = [moment for moment in undisturbed.moments if moment not in _tried]
     assert new or name != "plain"
+    # For the report: see docs/reliability.py.
+    record_testsuite_property(f"moments of {name}", len(new))
     for moment in new:
         world = worlds(name)
         world.die_at = moment

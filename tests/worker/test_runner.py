@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.records import Kind
+from tests.databases import full_disk
 from tests.worker.scene import BROKEN, ENDLESS, GOOD, Service, until
 
 
@@ -370,3 +373,27 @@ def test_an_outage_of_gitlab_brings_a_comparison_until_it_is_over(serve: Callabl
     service.now += 30.0
     service.runner.look(Kind.PROJECT, service.project_id)
     assert compared_at(service) == service.now + 30.0
+
+
+# --- a disk that is full ------------------------------------------------------------------------------
+
+
+def test_a_full_disk_strands_no_row(service: Service) -> None:
+    """The build has failed, and the page that its log would stand in cannot be had."""
+    deployment = service.sees(BROKEN)
+    with service.parts.store.write() as tx:
+        ballast = {"deployment_id": deployment.id, "kind": "job", "at": 0.0, "is_truncated": False}
+        tx.connection.execute(t.log.insert().values(zlib=secrets.token_bytes(3900), **ballast))
+    with full_disk(service.parts.store.engine):
+        with pytest.raises(OperationalError, match="full"), service.parts.store.write() as tx:
+            tx.put_switch("ballast", secrets.token_hex(100_000))
+        for _ in range(20):
+            service.now += 60
+            service.runner.look(Kind.DEPLOYMENT, deployment.id)
+            service.runner.sweep()
+        stuck = service.deployment(BROKEN)
+        assert stuck.state is not State.FAILED, "its log cannot be kept"
+    service.now += 60
+    until(lambda: service.looks(service.deployment(BROKEN)).state is State.FAILED)
+    with service.parts.store.read() as tx:
+        assert "the last words" in (tx.log(deployment.id, "build") or "")
