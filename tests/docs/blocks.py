@@ -70,6 +70,9 @@ def parts_of(line: str) -> Iterator[list[str]]:
             if token and set(token) <= set(";&|"):
                 yield part
                 part = []
+            elif token == "<":
+                # From which file the command reads is no part of it.
+                next(lexer, None)
             else:
                 part.append(token)
     except ValueError:
