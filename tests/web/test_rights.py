@@ -81,6 +81,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "api.builders": OPERATOR,
     "api.builder_projects": OPERATOR,
     "api.builder_changes": OPERATOR,
+    "api.renovate_preset": OPERATOR,
     "api.incidents": OPERATOR,
     "api.account": OPERATOR,
     "api.queue": OPERATOR,
