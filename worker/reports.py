@@ -174,6 +174,9 @@ class _Sender:
 
     def _send_deployment(self, deployment: GitLabDeployment) -> None:
         self._guard()
+        if deployment.status == "success" and self._told.get("environment_url") is None:
+            # GitLab opens a stopped environment for it, which then is to be stopped once more.
+            self._now_told(environment_url="")
         known = self._told.get("deployments", {})
         gitlab_id = self._lost_deployment(deployment) or self._gitlab.add_deployment(
             self._project.gitlab_id,

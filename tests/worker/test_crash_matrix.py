@@ -142,6 +142,14 @@ class World:
         self._seeder.close_merge_request(self.merge_request)
         self._is_told()
 
+    def stops(self) -> None:
+        """Somebody takes it down."""
+        with self.parts.store.read() as tx:
+            (project,) = tx.projects()
+            present = tx.preview_of(project.id, 1)
+            assert present is not None
+        self.parts.lifecycle.stop(present.id, "dana", "stopped by dana", self.now())
+
     def _is_told(self) -> None:
         """GitLab delivers that something has happened."""
         assert self.merge_request is not None
@@ -193,6 +201,11 @@ class World:
             (project,) = tx.projects()
             present = tx.preview_of(project.id, 1)
             return present is not None and bool(tx.deployments_of(present.id))
+
+    def has_lived(self, number: int) -> bool:
+        """Whether the deployment of that number went live."""
+        newest = self.newest()
+        return newest.id == number and State.LIVE in (newest.entered or {})
 
     def pauses(self) -> None:
         """Operators stop the project."""
@@ -386,6 +399,20 @@ def swapped(world: World) -> None:
     world.settles()
 
 
+def told_late(world: World) -> None:
+    """What goes live after a stop is stopped again before GitLab has heard of it."""
+    world.opens()
+    world.settles()
+    world.stops()
+    world.settles()
+    world.pushes()
+    world.settles(stop=lambda: world.has_lived(2))
+    world.stops()
+    world.settles()
+    world.closes()
+    world.settles()
+
+
 def pushed_at(step: Step) -> Story:
     def story(world: World) -> None:
         world.opens()
@@ -526,6 +553,7 @@ STORIES: dict[str, Story] = {
     "unusable-starting": loses_at("jobs.get"),
     "secrets": with_secrets,
     "secrets-crashes": with_secrets,
+    "told-late": told_late,
     "wrong-file": with_file("metod: 1\n"),
     "left-out": with_file("filters: {labels: preview}\n"),
 }
