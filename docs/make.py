@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import reliability
+
 from orchestrator import diagnosis, pool, preview
 from orchestrator.diagnosis.engine import Cause, Confidence
 from orchestrator.repoconfig import FILE_NAME, RepoConfig
@@ -95,6 +97,7 @@ def main() -> int:
         "states.md": states(),
         "diagnosis.md": causes(),
         "toolforge-preview.schema.json": schema(),
+        "reliability.md": reliability.document(),
     }
     for name, text in made.items():
         path = DOCS / name
