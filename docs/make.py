@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import reference
+import reliability
 
 from orchestrator import diagnosis, pool, preview
 from orchestrator.diagnosis.engine import Cause, Confidence
@@ -119,6 +120,7 @@ def main() -> int:
         "commands.md": reference.commands(),
         "api.md": reference.api(),
         "toolforge-preview.schema.json": schema(),
+        "reliability.md": reliability.document(),
     }
     for name, text in made.items():
         path = DOCS / name
