@@ -20,6 +20,7 @@ from worker import envvars
 from worker.step import Site, kept
 
 _LOG_LINES = 500
+_SETTING_TRIES = 2
 #: Toolforge gathers the logs of jobs with some delay.
 _LOG_LAG_SECONDS = 15.0
 #: So far Toolforge's clock and ours may be apart; an account takes longer to change hands.
@@ -77,6 +78,9 @@ def _put(site: Site, jobs: Sequence[JobSpec]) -> Outcome:
     try:
         _set_envvars(site, site.config)
     except BadRequest as error:
+        if site.deployment.attempts < _SETTING_TRIES:
+            # It may have been refused for a reason that passes: that cannot be told from the answer.
+            return out.NotNow(str(error), seconds=2.0)
         return out.StageFailed(_envvars_refused(error))
     for job in jobs:
         site.guard()

@@ -295,9 +295,13 @@ def test_a_value_that_toolforge_refuses_fails_with_its_words_and_without_the_val
     workshop: Workshop, account: AccountClient
 ) -> None:
     deployment = built(account)
-    workshop.fault("status", "envvars.create", status=400, body=f'{{"error": ["{VALUE} is not liked"]}}')
+    body = f'{{"error": ["{VALUE} is not liked"]}}'
+    workshop.fault("status", "envvars.create", status=400, body=body, count=3)
     site = a_site(account, deployment, place=lent("API_KEY"), secrets=Opened({"API_KEY": VALUE}))
-    failed = deploy.publish(site)
+    for attempts in range(2):
+        once = replace(site, deployment=replace(deployment, attempts=attempts))
+        assert isinstance(deploy.publish(once), out.NotNow), "it may be liked the next time"
+    failed = deploy.publish(replace(site, deployment=replace(deployment, attempts=2)))
     assert isinstance(failed, out.StageFailed)
     assert failed.failure.summary == "Toolforge would not set the preview's envvars: [masked] is not liked"
     assert account.jobs() == []
