@@ -211,6 +211,11 @@ def _lists(command: Any) -> Any:
     help="Whether its default branch is built now and then to see whether it deploys, and an issue says "
     "when it does not.",
 )
+@click.option(
+    "--life",
+    help="How long its previews stay up, such as 48h or 3d, where its repository's file does not say; "
+    "`default`: as the installation says.",
+)
 @_lists
 @click.option("--clear", type=click.Choice([*LISTS]), multiple=True, help="Empty a list.")
 def project_set(
@@ -227,6 +232,8 @@ def project_set(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value}
     changes |= {name: _CHOICES[name](value) for name, value in changes.items() if name in _CHOICES}
     changes |= dict.fromkeys(clear, ())
+    if changes.get("life") == "default":
+        changes["life"] = ""
     if check_only_bots is not None:
         changes["check_only_bots"] = _ONLY_CHECKED[check_only_bots]
     if result is not None:
@@ -247,6 +254,7 @@ def _lines(rules: Rules) -> Iterator[str]:
     yield f"build  {next(word for word, value in _RESULTS.items() if value is rules.merged_result)}"
     yield f"refused-versions  {rules.refused_versions}"
     yield f"watch-main  {rules.watch_main}"
+    yield f"life  {rules.life or 'default'}"
     only = next(word for word, value in _ONLY_CHECKED.items() if value is rules.check_only_bots)
     yield f"check-only-bots  {only}"
     lists: Mapping[str, tuple[str, ...]] = {name: getattr(rules, name) for name in LISTS}

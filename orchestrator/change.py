@@ -286,12 +286,17 @@ class Change(Journal):
         live = next((d for d in self._tx.unsettled_of(present.id) if d.state is State.LIVE), None)
         if present.keep_until is None or present.expires_at is None or live is None:
             raise BadInput(f"!{present.iid} is not kept.")
-        usual = max(live.since + live_seconds(live, self._policy.live_seconds), self._now)
+        usual = max(live.since + self._stays_up(live), self._now)
         expires_at = min(present.expires_at, usual)
         self._tx.keep_preview(present.id, keep_until=None, expires_at=expires_at)
         self._event("preview", present.id, "kept", "", why="it may give way again", preview_id=present.id)
         self.report(present.id)
         self.plan_again = True
+
+    def _stays_up(self, live: Deployment) -> float:
+        """For how many seconds, by its own file, or else its project, or else the operators."""
+        decided = self._tx.project(self._tx.preview(live.preview_id).project_id).rules
+        return live_seconds(live, rules.live_seconds(decided, self._policy.live_seconds))
 
     def weigh(self, project: Project, weight: float) -> None:
         """Give the project another share in the turns."""
@@ -454,7 +459,7 @@ class Change(Journal):
 
     def _goes_live(self, live: Deployment, predecessor: Deployment | None) -> None:
         kept_until = self._tx.preview(live.preview_id).keep_until or 0.0
-        expires_at = max(self._now + live_seconds(live, self._policy.live_seconds), kept_until)
+        expires_at = max(self._now + self._stays_up(live), kept_until)
         self._tx.set_preview(live.preview_id, expires_at=expires_at, stop_reason="")
         if predecessor is not None:
             replaced = preview.end(predecessor, State.STOPPED, self._now)

@@ -222,9 +222,10 @@ class Lifecycle:
     def set_rules(self, project_id: int, given: Rules, who: str, now: float) -> list[Due]:
         """Decide which merge requests of a project get a preview.
 
-        Raises :class:`BadInput` when an entry is empty or too long, or there are too many.
+        Raises :class:`BadInput` when an entry is empty or too long, or there are too many, or for a life that
+        is none or too long.
         """
-        rules.check(given)
+        rules.check(given, self._policy.longest_live_seconds)
         with self._operating(who, now) as (tx, change):
             change.set_rules(tx.project(project_id), given)
             return change.finish()

@@ -29,6 +29,8 @@ class Policy:
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)
     live_seconds: float = 3 * 86400.0
+    #: What projects may decide on at most.
+    longest_live_seconds: float = 14 * 86400.0
     clean_poll_seconds: float = 1.0
     janitor_seconds: float = INSPECT_SECONDS
     quiet: Quiet = field(default_factory=Quiet)

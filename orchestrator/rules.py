@@ -12,6 +12,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from orchestrator.durations import is_duration, seconds_of
 from orchestrator.errors import BadInput
 from orchestrator.markdown import plain
 from orchestrator.merge_request import MergeRequest
@@ -91,6 +92,8 @@ class Rules:
     refused_versions: RefusedVersions = RefusedVersions.BUILD
     #: Whether its default branch is watched.
     watch_main: MainWatch = MainWatch.NO
+    #: How long its previews stay up where the repository's own file does not say; empty: as for everybody.
+    life: str = ""
 
     @property
     def look_at_paths(self) -> bool:
@@ -98,8 +101,13 @@ class Rules:
         return bool(self.paths or self.ignored_paths)
 
 
-def check(rules: Rules) -> None:
-    """Raise :class:`BadInput` when a list is too long, or an entry of it empty or too long."""
+def check(rules: Rules, longest_seconds: float) -> None:
+    """Raise :class:`BadInput` for a list that is too long, an entry that is none, or a life that is none."""
+    if rules.life:
+        if not is_duration(rules.life):
+            raise BadInput(f"'{rules.life[:20]}' is no duration such as 90m, 48h or 3d.")
+        if not 0 < seconds_of(rules.life) <= longest_seconds:
+            raise BadInput(f"Previews stay up for {longest_seconds / 3600:g}h at most here.")
     for name in LISTS:
         entries: Sequence[str] = getattr(rules, name)
         if len(entries) > _MOST_ENTRIES:
@@ -107,6 +115,11 @@ def check(rules: Rules) -> None:
         for entry in entries:
             if not 0 < len(entry) <= _LONGEST_ENTRY:
                 raise BadInput(f"{name}: an entry has 1 to {_LONGEST_ENTRY} characters, not {len(entry)}.")
+
+
+def live_seconds(rules: Rules, usual: float) -> float:
+    """How long the project's previews stay up, which is as `usual` where it has not decided."""
+    return seconds_of(rules.life) if rules.life else usual
 
 
 def from_json(value: Mapping[str, Any] | None) -> Rules:

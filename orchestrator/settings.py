@@ -458,6 +458,7 @@ class Settings(BaseSettings):
                 cohort_seconds=self.cohort_seconds,
             ),
             live_seconds=self.live_seconds,
+            longest_live_seconds=self.longest_live_seconds,
             clean_poll_seconds=self.poll_min_seconds,
             janitor_seconds=self.janitor_seconds,
             quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),

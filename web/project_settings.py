@@ -145,6 +145,7 @@ def _rules(form: MultiDict[str, str], before: Rules) -> Rules:
         merged_result=is_merged,
         refused_versions=refused,
         watch_main=watch,
+        life=form.get("life", "").strip(),
         **lists,
     )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import outcome as out
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import BadInput
 from orchestrator.merge_request import Command, MergeRequest, Verb, command_in
@@ -87,6 +88,7 @@ def test_paths_that_are_not_known_are_no_reason(paths: tuple[str, ...] | None) -
         labels=st.lists(st.text(max_size=9), max_size=3).map(tuple),
         paths=st.lists(st.text(max_size=9), max_size=3).map(tuple),
         check_only_bots=st.sampled_from([True, False, None]),
+        life=st.sampled_from(["", "90m", "2d"]),
     )
 )
 def test_rules_come_back_as_they_were_written(rules: Rules) -> None:
@@ -95,9 +97,13 @@ def test_rules_come_back_as_they_were_written(rules: Rules) -> None:
 
 
 def test_rules_that_make_no_sense_are_refused() -> None:
-    for wrong in ({"labels": ("",)}, {"paths": ("x" * 256,)}, {"bots": ("b",) * 51}):
+    for wrong in (
+        *({"labels": ("",)}, {"paths": ("x" * 256,)}, {"bots": ("b",) * 51}),
+        *({"life": "long"}, {"life": "0h"}, {"life": "25h"}, {"life": "-1h"}, {"life": "1h\n"}),
+    ):
         with pytest.raises(BadInput):
-            check(Rules(**wrong))
+            check(Rules(**wrong), 86400.0)
+    check(Rules(life="24h"), 86400.0)
 
 
 # --- in the life of a merge request -------------------------------------------------------------------
@@ -106,6 +112,24 @@ def test_rules_that_make_no_sense_are_refused() -> None:
 @pytest.fixture
 def world(parts: Parts) -> World:
     return World(parts)
+
+
+@pytest.mark.parametrize(
+    ("decided", "by_file", "hours"), [("", {}, 1), ("5h", {}, 5), ("5h", {"life": {"max": "3h"}}, 3)]
+)
+def test_a_preview_stays_up_by_its_file_or_its_project_or_as_usual(
+    world: World, decided: str, by_file: dict[str, object], hours: float
+) -> None:
+    world.lifecycle.set_rules(world.project_id, Rules(life=decided), "dana", world.now)
+    world.sees(reads=False)
+    world.step(out.FileRead(by_file))
+    world.goes_live()
+    assert world.preview().expires_at == pytest.approx(world.deployment().since + hours * 3600.0)
+
+
+def test_no_project_keeps_its_previews_longer_than_the_operators_allow(world: World) -> None:
+    with pytest.raises(BadInput, match="336h"):
+        world.lifecycle.set_rules(world.project_id, Rules(life="15d"), "dana", world.now)
 
 
 def decided(world: World, **rules: Any) -> None:

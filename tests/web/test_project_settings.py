@@ -35,8 +35,8 @@ def form(visitor: Visitor, **changes: str) -> dict[str, str]:
         r'<select class="cdx-select" name="(\w+)">.*?<option value="([\w-]+)" selected>', page
     )
     texts = re.findall(r'<textarea [^>]*name="(\w+)"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
-    (seen,) = re.findall(r'name="seen" value="(\w+)"', page)
-    return {**dict(chosen), **{name: unescape(text) for name, text in texts}, "seen": seen} | changes
+    lines = re.findall(r'name="(seen|life)" value="(\w*)"', page)
+    return {**dict(chosen), **{name: unescape(text) for name, text in texts}, **dict(lines)} | changes
 
 
 def sends(visitor: Visitor, **changes: str) -> str:
@@ -49,7 +49,7 @@ def sends(visitor: Visitor, **changes: str) -> str:
 def test_a_form_that_is_sent_as_it_is_changes_nothing(house: House, maintainer: Visitor) -> None:
     before = project(house).rules
     assert set(form(maintainer)) == {
-        *("forks", "drafts", "check_only_bots", "build", "refused_versions", "watch_main", "seen"),
+        *("forks", "drafts", "check_only_bots", "build", "refused_versions", "watch_main", "life", "seen"),
         *("labels", "no_labels", "targets", "paths", "ignored_paths", "bots"),
     }
     assert "It is set so already." in sends(maintainer)
@@ -66,6 +66,7 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
         build="merged-result",
         refused_versions="fail",
         watch_main="issue",
+        life=" 36h ",
         paths=" src/* \r\n\r\nweb/*\n",
         labels=HOSTILE,
     )
@@ -73,7 +74,10 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
     assert (rules.forks, rules.drafts, rules.check_only_bots) == (Forks.NEVER, Drafts.WAIT, False)
     assert rules.paths == ("src/*", "web/*")
     assert rules.merged_result
-    changed = "forks, drafts, labels, paths, check_only_bots, merged_result, refused_versions, watch_main"
+    assert rules.life == "36h"
+    changed = (
+        "forks, drafts, labels, paths, check_only_bots, merged_result, refused_versions, watch_main, life"
+    )
     assert f"max its rules are changed: {changed}" in words
     page = maintainer.get(SETTINGS).text
     assert "alert(1)" in page
@@ -90,6 +94,8 @@ def test_rules_are_set_and_it_is_written_down_by_whom(house: House, maintainer: 
         ({"check_only_bots": "perhaps"}, "cannot be chosen"),
         ({"build": "nothing"}, "cannot be chosen"),
         ({"watch_main": "always"}, "cannot be chosen"),
+        ({"life": "<b>long</b>"}, "is no duration such as 90m, 48h or 3d"),
+        ({"life": "100d"}, "336h at most"),
         ({"paths": "x" * 300}, "1 to 255 characters"),
         ({"bots": "\n".join(f"bot-{number}" for number in range(60))}, "60 entries are too many"),
     ],
