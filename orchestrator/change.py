@@ -294,9 +294,8 @@ class Change(Journal):
         self.plan_again = True
 
     def _stays_up(self, live: Deployment) -> float:
-        """For how many seconds, by its own file, or else its project, or else the operators."""
         decided = self._tx.project(self._tx.preview(live.preview_id).project_id).rules
-        return live_seconds(live, rules.live_seconds(decided, self._policy.live_seconds))
+        return live_seconds(live, decided, self._policy.live_seconds)
 
     def weigh(self, project: Project, weight: float) -> None:
         """Give the project another share in the turns."""

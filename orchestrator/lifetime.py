@@ -1,16 +1,17 @@
-"""How long a preview lives, by the repository's own file or else by the operators. Pure; times in seconds."""
+"""How long a preview lives: by the repository's own file, its project, or the operators. Pure; in seconds."""
 
 from __future__ import annotations
 
 from orchestrator.durations import seconds_of
 from orchestrator.preview import Deployment, State
 from orchestrator.repoconfig import restored
+from orchestrator.rules import Rules
 
 
-def live_seconds(live: Deployment, usual: float) -> float:
-    """How long it stays up."""
-    longest = restored(live.config).life.max
-    return usual if longest is None else seconds_of(longest)
+def live_seconds(live: Deployment, decided: Rules, usual: float) -> float:
+    """How long it stays up: by its own file, or else its project, or else as usual."""
+    longest = restored(live.config).life.max or decided.life
+    return seconds_of(longest) if longest else usual
 
 
 def young_until(deployment: Deployment) -> float:

@@ -117,11 +117,6 @@ def check(rules: Rules, longest_seconds: float) -> None:
                 raise BadInput(f"{name}: an entry has 1 to {_LONGEST_ENTRY} characters, not {len(entry)}.")
 
 
-def live_seconds(rules: Rules, usual: float) -> float:
-    """How long the project's previews stay up, which is as `usual` where it has not decided."""
-    return seconds_of(rules.life) if rules.life else usual
-
-
 def from_json(value: Mapping[str, Any] | None) -> Rules:
     """The rules as they are kept; what an older version does not know is passed over."""
     known = {one.name for one in fields(Rules)}
