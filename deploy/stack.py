@@ -91,6 +91,11 @@ class Stack:
         #: Opens merge requests and pushes to them, as people would.
         self.seeder: Seeder
 
+    @property
+    def logs(self) -> Path:
+        """The folder in which each process has a file with what it wrote."""
+        return self._state / "logs"
+
     def __enter__(self) -> Stack:
         try:
             self._start()
@@ -105,7 +110,7 @@ class Stack:
         self.stop()
 
     def _start(self) -> None:
-        (self._state / "logs").mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         kept = _kept(self._state / "stack.json")
         ports, password = kept["ports"], kept["redis_password"]
         self._start_redis(ports["redis"], password)
@@ -218,7 +223,7 @@ class Stack:
 
     def _spawn(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         self._commands[name] = (command, environment)
-        with (self._state / "logs" / f"{name}.log").open("ab") as log:
+        with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -249,7 +254,7 @@ class Stack:
         while not is_up():
             ended = self._processes[name].poll() is not None
             if ended or time.monotonic() > deadline:
-                log = self._state / "logs" / f"{name}.log"
+                log = self.logs / f"{name}.log"
                 tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise BadInput(
                     f"{name} {'ended' if ended else 'did not come up'}; its log {log} ends:\n{tail}"

@@ -15,6 +15,7 @@ from deploy.redis import redis_binary
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.databases import MariaDB, NotInstalled, PostgreSQL, Server, migrate
+from tests.fresh import KINDS, Databases
 
 # A shell starts what it runs in the background with these ignored, and every process that a test starts
 # would inherit that: `make test &` must tell the same as `make test`.
@@ -23,11 +24,39 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=KINDS, default=KINDS[0], help="the kind of database to test on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another database than usual, only what uses one is run."""
+    if config.getoption("database") == KINDS[0]:
+        return
+    concerned = [item for item in items if "databases" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(concerned)])
+    items[:] = concerned
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Empty databases with all tables, of the kind that this run is on."""
+    kind = request.config.getoption("database")
+    server = None if kind == KINDS[0] else request.getfixturevalue(kind)
+    return Databases(tmp_path_factory.mktemp("databases"), server)
+
+
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
+def database_url(databases: Databases) -> Iterator[str]:
+    """The URL of an empty database with all tables."""
+    url = databases.new()
+    yield url
+    databases.forget(url)
+
+
+@pytest.fixture
+def parts(database_url: str) -> Iterator[Parts]:
     """The product's parts on an empty database of their own."""
-    made = Parts(load_settings(database_url=f"sqlite:///{tmp_path / 'test.db'}", gitlab_token="none"))
-    made.migrate()
+    made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
     yield made
     made.close()
 
@@ -53,7 +82,7 @@ def postgresql() -> Iterator[Server]:
     yield from _running(PostgreSQL)
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+@pytest.fixture(params=KINDS)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables; the test runs once on each kind."""
     if request.param == "sqlite":

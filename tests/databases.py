@@ -104,6 +104,13 @@ class Server:
             self._create(connection, name)
         return self._url(name)
 
+    def create_like(self, url: str) -> str:
+        """The URL of a fresh database with the tables and rows of another, which nobody uses just now."""
+        name = f"preview_{next(self._numbers)}"
+        with self.administrator() as connection:
+            self._copy(connection, str(make_url(url).database), name)
+        return self._url(name)
+
     def drop(self, url: str) -> None:
         """Forget a database; whoever still uses it is cut off."""
         with self.administrator() as connection:
@@ -165,6 +172,9 @@ class Server:
     def _create(self, connection: Connection, name: str) -> None:
         raise NotImplementedError
 
+    def _copy(self, connection: Connection, name: str, copy: str) -> None:
+        raise NotImplementedError
+
     def _drop(self, connection: Connection, name: str) -> None:
         raise NotImplementedError
 
@@ -218,6 +228,15 @@ class MariaDB(Server):
     def _create(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
 
+    def _copy(self, connection: Connection, name: str, copy: str) -> None:
+        self._create(connection, copy)
+        connection.exec_driver_sql(f"USE {copy}")
+        connection.exec_driver_sql("SET foreign_key_checks = 0")
+        for (table,) in connection.exec_driver_sql(f"SHOW TABLES FROM {name}").all():
+            _, definition = connection.exec_driver_sql(f"SHOW CREATE TABLE {name}.{table}").one()
+            connection.exec_driver_sql(definition.replace("%", "%%"))
+            connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM {name}.{table}")
+
     def _drop(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"DROP DATABASE {name}")
 
@@ -256,6 +275,9 @@ class PostgreSQL(Server):
 
     def _create(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"CREATE DATABASE {name} OWNER {_USER}")
+
+    def _copy(self, connection: Connection, name: str, copy: str) -> None:
+        connection.exec_driver_sql(f"CREATE DATABASE {copy} OWNER {_USER} TEMPLATE {name}")
 
     def _drop(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

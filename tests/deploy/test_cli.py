@@ -45,10 +45,8 @@ class Told:
 class CommandLine:
     """Runs commands on a database of its own."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        database_url = f"sqlite:///{folder / 'test.db'}"
+    def __init__(self, database_url: str, **settings: str) -> None:
         self.parts = Parts(load_settings(database_url=database_url, gitlab_token="none"))
-        self.parts.migrate()
         values = {"database_url": database_url} | settings
         self.environment = {f"{PREFIX}{name.upper()}": value for name, value in values.items()}
 
@@ -103,10 +101,10 @@ def seeder(gitlab: LocalGitLab) -> Iterator[Seeder]:
 
 @pytest.fixture
 def command(
-    tmp_path: Path, toolforge: LocalToolforge, gitlab: LocalGitLab, seeder: Seeder
+    database_url: str, toolforge: LocalToolforge, gitlab: LocalGitLab, seeder: Seeder
 ) -> Iterator[CommandLine]:
     made = CommandLine(
-        tmp_path,
+        database_url,
         toolforge_url=toolforge.gateway_url,
         toolforge_ca_file=str(toolforge.ca_file),
         gitlab_url=gitlab.url,

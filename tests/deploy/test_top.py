@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,19 +23,6 @@ from orchestrator.preview import State
 from orchestrator.settings import PREFIX, load_settings
 from tests.web.busy import busy
 from tests.web.scene import WebScene
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'test.db'}"
-
-
-@pytest.fixture
-def parts(database_url: str) -> Iterator[Parts]:
-    made = Parts(load_settings(database_url=database_url, gitlab_token="none"))
-    made.migrate()
-    yield made
-    made.close()
 
 
 def shown(parts: Parts, width: int = 140) -> str:
@@ -101,7 +87,8 @@ def test_once_ends_by_itself(parts: Parts, database_url: str) -> None:
     assert "builds running" in done.stdout
 
 
-def test_on_a_terminal_it_goes_on_while_the_database_is_away_and_ends_quietly(database_url: str) -> None:
+def test_on_a_terminal_it_goes_on_while_the_database_is_away_and_ends_quietly(tmp_path: Path) -> None:
+    database_url = f"sqlite:///{tmp_path / 'test.db'}"
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "--every", "0.2"], env=environment(database_url), stdin=its, stdout=its, stderr=its

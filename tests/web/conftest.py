@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -14,32 +12,22 @@ from deploy.local.seed import Seeder
 from orchestrator.bootstrap import Parts
 from orchestrator.settings import load_settings
 from tests.conftest import free_port
+from tests.fresh import Databases
 from tests.web.house import House
 from tests.web.scene import WebScene
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to be copied."""
-    path = Path(tmp_path_factory.mktemp("web")) / "empty.db"
-    parts = Parts(load_settings(database_url=f"sqlite:///{path}", gitlab_token="none"))
-    parts.migrate()
-    parts.close()
-    return path
-
 
 Serve = Callable[..., WebScene]
 
 
 @contextmanager
-def serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
+def serving(databases: Databases) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*, port: int = 0, **settings: object) -> WebScene:
-            path = folder / "test.db"
-            shutil.copy(empty_database, path)
+            url = databases.new()
+            stack.callback(databases.forget, url)
             given = {"gitlab_token": "none", "redis_url": f"redis://127.0.0.1:{free_port()}/0"} | settings
-            parts = Parts(load_settings(database_url=f"sqlite:///{path}", **given))
+            parts = Parts(load_settings(database_url=url, **given))
             stack.callback(parts.close)
             return stack.enter_context(WebScene(parts, port=port))
 
@@ -47,15 +35,15 @@ def serving(empty_database: Path, folder: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def serve(empty_database: Path, tmp_path: Path) -> Iterator[Serve]:
+def serve(databases: Databases) -> Iterator[Serve]:
     """Start a web process; settings as keywords. Redis is away unless `redis_url` says otherwise."""
-    with serving(empty_database, tmp_path) as start:
+    with serving(databases) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def shared_web(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebScene]:
-    with serving(empty_database, tmp_path_factory.mktemp("shared")) as start:
+def shared_web(databases: Databases) -> Iterator[WebScene]:
+    with serving(databases) as start:
         yield start()
 
 
@@ -83,10 +71,9 @@ def seeder(gitlab: LocalGitLab) -> Iterator[Seeder]:
 def shared_house(
     gitlab: LocalGitLab,
     seeder: Seeder,
-    empty_database: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    databases: Databases,
 ) -> Iterator[House]:
-    with serving(empty_database, tmp_path_factory.mktemp("house")) as start:
+    with serving(databases) as start:
         yield House(gitlab, seeder, start)
 
 
@@ -101,9 +88,8 @@ def house(shared_house: House) -> House:
 def closed_house(
     gitlab: LocalGitLab,
     seeder: Seeder,
-    empty_database: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    databases: Databases,
 ) -> Iterator[House]:
     """The same, where the pages are not public."""
-    with serving(empty_database, tmp_path_factory.mktemp("closed")) as start:
+    with serving(databases) as start:
         yield House(gitlab, seeder, start, public_pages=False)

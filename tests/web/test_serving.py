@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -52,12 +51,10 @@ def answers(process: subprocess.Popen[str], url: str) -> None:
 
 
 def test_gunicorn_listens_on_port_logs_in_json_and_writes_its_counts_at_the_end(
-    empty_database: Path, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
-    database = tmp_path / "test.db"
-    shutil.copy(empty_database, database)
     settings = {
-        "TOOLFORGE_PREVIEW_DATABASE_URL": f"sqlite:///{database}",
+        "TOOLFORGE_PREVIEW_DATABASE_URL": database_url,
         "TOOLFORGE_PREVIEW_GITLAB_TOKEN": "none",
     }
     with gunicorn(tmp_path, **settings) as (process, url):
@@ -67,7 +64,7 @@ def test_gunicorn_listens_on_port_logs_in_json_and_writes_its_counts_at_the_end(
         assert process.wait(20) == 0
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert any("Listening at" in line["message"] for line in lines)
-    store = Store(f"sqlite:///{database}")
+    store = Store(database_url)
     with store.read() as tx:
         assert labelled(counting.read(tx.connection), Count.WEBHOOKS) == {("400",): 1.0}
     store.close()

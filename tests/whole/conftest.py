@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from deploy.follow import pool_is_clean, wait_for
 from deploy.stack import Stack
+from tests.fresh import Databases
 from tests.whole.scene import Scene
+
+Stacks = Callable[..., AbstractContextManager[Stack]]
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stacks(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Stacks:
+    """Makes a stack with these accounts and settings; with a scenario, builds and jobs are synthetic."""
+
+    @contextmanager
+    def make(
+        *tools: str, scenario: object = None, time_scale: float = 1.0, builders: int = 1, **settings: object
+    ) -> Iterator[Stack]:
+        folder = tmp_path_factory.mktemp("stack")
+        options: tuple[str, ...] = ()
+        if scenario is not None:
+            path = folder / "scenario.json"
+            path.write_text(json.dumps(scenario))
+            options = ("--engine", "synthetic", "--scenario", str(path), "--time-scale", str(time_scale))
+        url = databases.new()
+        with Stack(
+            folder / "state",
+            tools=tools,
+            overrides={"database_url": url} | settings,
+            toolforge_options=options,
+            builders=builders,
+        ) as stack:
+            wait_for("the pool", lambda: pool_is_clean(stack), seconds=60.0)
+            yield stack
+        databases.forget(url)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """A stack with three dev accounts and the real engine."""
-    overrides = {"check_seconds": 2.0, "stable_seconds": 0.5, "deliveries_per_minute": 100_000}
-    state = Path(tmp_path_factory.mktemp("stack"))
-    with Stack(state, tools=("dev-1", "dev-2", "dev-3"), overrides=overrides) as made:
+    settings = {"check_seconds": 2.0, "stable_seconds": 0.5, "deliveries_per_minute": 100_000}
+    with stacks("dev-1", "dev-2", "dev-3", **settings) as made:
         yield made
 
 

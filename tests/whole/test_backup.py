@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import MetaData
 
 from deploy.follow import wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack, settings_environment
+from orchestrator.engines import is_file
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.faults import arm_toolforge, leave_envvar
 from tests.whole.scene import Scene, server
 
@@ -23,11 +25,9 @@ _PROCESSES = ("beat", "worker-builds", "worker-gitlab", "web")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """A stack of this module's own, of which all processes of the product are ended in between."""
-    overrides = {"check_seconds": 2.0, "stable_seconds": 0.5}
-    state = Path(tmp_path_factory.mktemp("stack"))
-    with Stack(state, tools=("dev-1", "dev-2", "dev-3", "dev-4"), overrides=overrides) as made:
+    with stacks("dev-1", "dev-2", "dev-3", "dev-4", check_seconds=2.0, stable_seconds=0.5) as made:
         yield made
 
 
@@ -42,10 +42,17 @@ def operates(stack: Stack, *words: str) -> str:
 
 def lose_the_database(stack: Stack) -> None:
     """What a disk that breaks leaves: nothing."""
-    stack.parts.store.close()
-    path = str(make_url(stack.parts.settings.database_url).database)
-    for end in ("", "-wal", "-shm"):
-        Path(path + end).unlink(missing_ok=True)
+    store = stack.parts.store
+    if is_file(stack.parts.settings.database_url):
+        path = str(store.engine.url.database)
+        store.close()
+        for end in ("", "-wal", "-shm"):
+            Path(path + end).unlink(missing_ok=True)
+        return
+    everything = MetaData()
+    everything.reflect(store.engine)
+    everything.drop_all(store.engine)
+    store.close()
 
 
 def is_live(scene: Scene, merge_request: MergeRequest, sha: str, name: str) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,9 +10,10 @@ from click.testing import CliRunner
 from deploy.cli import cli
 from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack, settings_environment
+from deploy.stack import settings_environment
 from orchestrator.preview import Deployment, State
 from orchestrator.report import STATUS_NAME
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 _LACKS = [
@@ -33,18 +32,9 @@ _WAITING = "Waiting for Toolforge: Python 3.14 is not in the builder yet"
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = Path(tmp_path_factory.mktemp("blocked"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    stack = Stack(
-        folder / "state",
-        tools=("dev-1", "dev-2"),
-        overrides={"check_seconds": 2.0, "stable_seconds": 0.1},
-        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.025"),
-    )
-    with stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+def scene(stacks: Stacks) -> Iterator[Scene]:
+    settings = {"check_seconds": 2.0, "stable_seconds": 0.1}
+    with stacks("dev-1", "dev-2", scenario=_SCENARIO, time_scale=0.025, **settings) as stack:
         yield Scene(stack)
 
 

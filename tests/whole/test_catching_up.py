@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from deploy.follow import verdict_on, wait_for
 from deploy.stack import Stack
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.faults import arm_gitlab, gitlab_still_to_fail
 from tests.whole.scene import Scene
 
@@ -20,15 +19,10 @@ _SCENARIO = {"builds": [{"duration": 5, "size": "20Mi"}], "jobs": [{"start_delay
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """Synthetic builds, and a comparison every few seconds."""
-    state = Path(tmp_path_factory.mktemp("lost"))
-    (state / "scenario.json").write_text(json.dumps(_SCENARIO))
-    synthetic = ("--engine", "synthetic", "--scenario", str(state / "scenario.json"), "--time-scale", "0.02")
-    overrides = {"catch_up_seconds": 4.0, "stable_seconds": 0.2, "check_seconds": 2.0}
-    with Stack(
-        state / "state", tools=("dev-1", "dev-2"), overrides=overrides, toolforge_options=synthetic
-    ) as made:
+    settings = {"catch_up_seconds": 4.0, "stable_seconds": 0.2, "check_seconds": 2.0}
+    with stacks("dev-1", "dev-2", scenario=_SCENARIO, time_scale=0.02, **settings) as made:
         yield made
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +12,10 @@ from click.testing import CliRunner
 from deploy.cli import cli
 from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack, settings_environment
+from deploy.stack import settings_environment
 from orchestrator.preview import State
 from orchestrator.records import BRANCH_IID
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 #: Builds take a while, so that a merge request can come in the middle of one.
@@ -30,15 +29,9 @@ _SCENARIO = {
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = Path(tmp_path_factory.mktemp("branches"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    options = ("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.025")
-    overrides = {"check_seconds": 2.0, "stable_seconds": 0.1, "max_concurrent_builds": 1}
-    tools = ("dev-1", "dev-2")
-    with Stack(folder / "state", tools=tools, overrides=overrides, toolforge_options=options) as stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+def scene(stacks: Stacks) -> Iterator[Scene]:
+    settings = {"check_seconds": 2.0, "stable_seconds": 0.1, "max_concurrent_builds": 1}
+    with stacks("dev-1", "dev-2", scenario=_SCENARIO, time_scale=0.025, **settings) as stack:
         yield Scene(stack)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.follow import pool_is_clean, wait_for
 from deploy.stack import Stack
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 _NODE = {"engines": {"node": "20.x"}, "scripts": {"start": "node server.js"}}
@@ -82,13 +81,10 @@ STORIES = (
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """As many accounts as stories, so that all are played at once."""
-    state = Path(tmp_path_factory.mktemp("stories"))
-    overrides = {"check_seconds": 2.0, "stable_seconds": 0.5, "start_seconds": 15.0}
-    tools = tuple(f"dev-{number}" for number in range(1, len(STORIES) + 1))
-    with Stack(state, tools=tools, overrides=overrides) as made:
-        wait_for("the pool", lambda: pool_is_clean(made), seconds=60.0)
+    tools = (f"dev-{number}" for number in range(1, len(STORIES) + 1))
+    with stacks(*tools, check_seconds=2.0, stable_seconds=0.5, start_seconds=15.0) as made:
         yield made
 
 

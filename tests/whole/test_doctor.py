@@ -16,17 +16,16 @@ from typing import Any
 import pytest
 import trustme
 
-from deploy.follow import connect, pool_is_clean, wait_for
+from deploy.follow import connect
 from deploy.stack import Stack, settings_environment
+from tests.whole.conftest import Stacks
 from tests.whole.faults import arm_toolforge, disarm_toolforge
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """A stack whose pool is at rest."""
-    state = Path(tmp_path_factory.mktemp("doctor"))
-    with Stack(state, tools=("dev-1", "dev-2"), toolforge_options=("--engine", "synthetic")) as made:
-        wait_for("the pool", lambda: pool_is_clean(made))
+    with stacks("dev-1", "dev-2", scenario={}) as made:
         yield made
 
 

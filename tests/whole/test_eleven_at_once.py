@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
 from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack
 from orchestrator.preview import Deployment, State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene
 
 _AUTHOR = "dana"
@@ -28,19 +26,10 @@ _SCENARIO = {
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(stacks: Stacks) -> Iterator[Scene]:
     """Builds of one to three seconds on three accounts, for one who counts as a bot."""
-    folder = Path(tmp_path_factory.mktemp("eleven"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    stack = Stack(
-        folder / "state",
-        tools=("dev-1", "dev-2", "dev-3"),
-        overrides={"bots": _AUTHOR, "max_concurrent_builds": 6, "check_seconds": 2.0, "stable_seconds": 0.1},
-        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.025"),
-    )
-    with stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+    settings = {"bots": _AUTHOR, "max_concurrent_builds": 6, "check_seconds": 2.0, "stable_seconds": 0.1}
+    with stacks("dev-1", "dev-2", "dev-3", scenario=_SCENARIO, time_scale=0.025, **settings) as stack:
         yield Scene(stack)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from deploy.cli import cli
-from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack, settings_environment
+from deploy.stack import settings_environment
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 _BOT = "dana"
@@ -37,18 +35,9 @@ _SCENARIO = {
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = Path(tmp_path_factory.mktemp("pins"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    stack = Stack(
-        folder / "state",
-        tools=("dev-1", "dev-2", "dev-3"),
-        overrides={"bots": f"{_BOT},preview-service", "check_seconds": 2.0, "stable_seconds": 0.1},
-        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.025"),
-    )
-    with stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+def scene(stacks: Stacks) -> Iterator[Scene]:
+    settings = {"bots": f"{_BOT},preview-service", "check_seconds": 2.0, "stable_seconds": 0.1}
+    with stacks("dev-1", "dev-2", "dev-3", scenario=_SCENARIO, time_scale=0.025, **settings) as stack:
         yield Scene(stack)
 
 

@@ -7,22 +7,21 @@ An account suffers one row's faults at a time, so that many rows are played at o
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.follow import pool_is_clean, toolforge_state, wait_for
+from deploy.follow import toolforge_state, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.local.toolforge.faults import HTTP_KINDS, SERVICE_KINDS
 from deploy.stack import Stack
 from orchestrator.pool import FAILURES_BEFORE_QUARANTINE, Account, AccountState
 from orchestrator.preview import Deployment, State
+from tests.whole.conftest import Stacks
 from tests.whole.faults import arm_toolforge, disarm_toolforge, leave_envvar, toolforge_hits
 from tests.whole.scene import Scene, server
 
@@ -412,11 +411,8 @@ def _left_in(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    state = Path(tmp_path_factory.mktemp("faults"))
-    scenario = state / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    overrides = {
+def stack(stacks: Stacks) -> Iterator[Stack]:
+    settings = {
         "max_concurrent_builds": _MOST_BUILDS,
         "build_seconds": 12.0,
         "start_seconds": 10.0,
@@ -424,10 +420,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "stable_seconds": 0.2,
         "outage_seconds": 8.0,
     }
-    options = ("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", str(_TIME_SCALE))
-    tools = tuple(f"dev-{number}" for number in range(1, _ACCOUNTS + 1))
-    with Stack(state / "state", tools=tools, overrides=overrides, toolforge_options=options) as made:
-        wait_for("the pool", lambda: pool_is_clean(made), seconds=60.0)
+    tools = (f"dev-{number}" for number in range(1, _ACCOUNTS + 1))
+    with stacks(*tools, scenario=_SCENARIO, time_scale=_TIME_SCALE, **settings) as made:
         yield made
 
 

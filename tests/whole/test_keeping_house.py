@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -18,26 +16,17 @@ from deploy.stack import Stack
 from orchestrator.pool import AccountState
 from orchestrator.preview import State
 from orchestrator.toolforge import AccountClient, JobSpec
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene
 
 _TOOLS = ("dev-1", "dev-2", "dev-3")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """Three accounts, looked at every second."""
-    state = Path(tmp_path_factory.mktemp("house"))
-    scenario = state / "scenario.json"
-    scenario.write_text(
-        json.dumps({"builds": [{"duration": 5, "size": "20Mi"}], "jobs": [{"start_delay": 5}]})
-    )
-    with Stack(
-        state / "state",
-        tools=_TOOLS,
-        overrides={"janitor_seconds": 1.0, "stable_seconds": 0.2},
-        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.02"),
-    ) as made:
-        wait_for("the pool", lambda: pool_is_clean(made))
+    scenario = {"builds": [{"duration": 5, "size": "20Mi"}], "jobs": [{"start_delay": 5}]}
+    with stacks(*_TOOLS, scenario=scenario, time_scale=0.02, janitor_seconds=1.0, stable_seconds=0.2) as made:
         yield made
 
 

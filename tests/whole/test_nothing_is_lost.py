@@ -15,6 +15,7 @@ from deploy.follow import pool_is_clean, toolforge_state, verdict_on, wait_for
 from deploy.local.seed import MergeRequest
 from deploy.stack import Stack
 from orchestrator.preview import State
+from tests.fresh import Databases
 from tests.whole.faults import arm_gitlab, arm_toolforge
 from tests.whole.scene import Scene
 
@@ -24,21 +25,26 @@ _SCENARIO = {
 }
 
 
-def make_stack(state: Path) -> Stack:
+def make_stack(state: Path, database_url: str) -> Stack:
     """Synthetic builds of a fraction of a second on two accounts."""
     scenario = state / "scenario.json"
     scenario.write_text(json.dumps(_SCENARIO))
     return Stack(
         state / "state",
         tools=("dev-1", "dev-2"),
-        overrides={"stable_seconds": 0.2, "check_seconds": 2.0, "min_live_seconds": 600.0},
+        overrides={
+            "database_url": database_url,
+            "stable_seconds": 0.2,
+            "check_seconds": 2.0,
+            "min_live_seconds": 600.0,
+        },
         toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.02"),
     )
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with make_stack(Path(tmp_path_factory.mktemp("fast"))) as made:
+def stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with make_stack(Path(tmp_path_factory.mktemp("fast")), databases.new()) as made:
         yield made
 
 
@@ -111,8 +117,8 @@ def test_a_webhook_while_redis_is_away_is_taken_and_done_later(scene: Scene) -> 
     wait_for("the verdict", lambda: live(scene, merge_request), seconds=60.0)
 
 
-def test_started_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    with make_stack(tmp_path) as first:
+def test_started_again_it_goes_on_where_it_was(tmp_path: Path, database_url: str) -> None:
+    with make_stack(tmp_path, database_url) as first:
         scene = Scene(first)
         merge_request = scene.opens()
         verdict_on(first, merge_request.project.path, merge_request.iid, merge_request.sha)
@@ -121,7 +127,7 @@ def test_started_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
         # Everything dies at once, in the middle of the second one.
         for name in ("worker-builds", "worker-gitlab", "web", "beat", "redis", "toolforge", "gitlab"):
             first.kill(name, and_keep_down=True)
-    with make_stack(tmp_path) as second:
+    with make_stack(tmp_path, database_url) as second:
         again = Scene(second)
         view = second.parts.views.preview(merge_request.project.path, merge_request.iid)
         assert view is not None

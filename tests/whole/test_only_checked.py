@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 _AUTHOR = "dana"
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(stacks: Stacks) -> Iterator[Scene]:
     """A stack with two accounts, on which whoever opens merge requests counts as a bot."""
-    overrides = {
+    settings = {
         "bots": _AUTHOR,
         "max_concurrent_builds": 8,
         "check_seconds": 2.0,
         "stable_seconds": 0.5,
     }
-    state = Path(tmp_path_factory.mktemp("only-checked"))
-    with Stack(state, tools=("dev-1", "dev-2"), overrides=overrides) as stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+    with stacks("dev-1", "dev-2", **settings) as stack:
         yield Scene(stack)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from deploy.local.seed import MergeRequest
 from deploy.stack import Stack, settings_environment
 from orchestrator import tables as t
 from orchestrator.preview import State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene
 
 _SCENARIO = {
@@ -29,18 +29,10 @@ _SCENARIO = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stacks: Stacks) -> Iterator[Stack]:
     """Builds of some seconds on two accounts, by two processes that build."""
-    folder = Path(tmp_path_factory.mktemp("parts"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    with Stack(
-        folder / "state",
-        tools=("dev-1", "dev-2"),
-        overrides={"stable_seconds": 0.2, "check_seconds": 2.0, "min_live_seconds": 600.0},
-        toolforge_options=("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.05"),
-        builders=2,
-    ) as made:
+    settings = {"stable_seconds": 0.2, "check_seconds": 2.0, "min_live_seconds": 600.0}
+    with stacks("dev-1", "dev-2", scenario=_SCENARIO, time_scale=0.05, builders=2, **settings) as made:
         yield made
 
 

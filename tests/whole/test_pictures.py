@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.follow import pool_is_clean, wait_for
-from deploy.stack import Stack
+from deploy.follow import wait_for
 from orchestrator.pictures import HEIGHT, WIDTH
 from tests.web.browser import CHROMIUM, chromium, opened
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene, server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -46,9 +45,8 @@ _COLOUR = """async () => {
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Stack(tmp_path / "state", tools=("dev-1",), overrides={"chromium": CHROMIUM}) as stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+def scene(stacks: Stacks) -> Iterator[Scene]:
+    with stacks("dev-1", chromium=CHROMIUM) as stack:
         yield Scene(stack)
 
 

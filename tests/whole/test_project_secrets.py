@@ -114,8 +114,7 @@ def test_a_branch_has_the_secret_a_fork_has_not_and_nobody_sees_it(scene: Scene)
 
 def logs_of(stack: Stack) -> list[Path]:
     """What our own processes have written."""
-    kept_in = Path(str(stack.parts.store.engine.url.database)).parent / "logs"
-    found = [one for name in ("web", "worker-*", "beat") for one in kept_in.glob(f"{name}.log")]
+    found = [one for name in ("web", "worker-*", "beat") for one in stack.logs.glob(f"{name}.log")]
     assert len(found) == 4
     return found
 

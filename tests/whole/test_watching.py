@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +15,9 @@ import pytest
 
 from deploy.follow import pool_is_clean, wait_for
 from deploy.local.seed import MergeRequest
-from deploy.stack import Stack, settings_environment
+from deploy.stack import settings_environment
 from orchestrator.preview import Deployment, State
+from tests.whole.conftest import Stacks
 from tests.whole.scene import Scene
 
 _WATCHERS = 10
@@ -27,14 +27,9 @@ _SCENARIO = {"builds": [{"duration": 120, "log": _LINES}]}
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(stacks: Stacks) -> Iterator[Scene]:
     """One account, whose builds take a while."""
-    folder = Path(tmp_path_factory.mktemp("watching"))
-    scenario = folder / "scenario.json"
-    scenario.write_text(json.dumps(_SCENARIO))
-    options = ("--engine", "synthetic", "--scenario", str(scenario), "--time-scale", "0.05")
-    with Stack(folder / "state", tools=("dev-1",), toolforge_options=options) as stack:
-        wait_for("the pool", lambda: pool_is_clean(stack))
+    with stacks("dev-1", scenario=_SCENARIO, time_scale=0.05) as stack:
         yield Scene(stack)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from deploy.local.toolforge import LocalToolforge
 from orchestrator.bootstrap import Parts
-from orchestrator.settings import load_settings
 from orchestrator.toolforge import AccountClient
 from tests.worker.scene import SCENARIO, Service, Workshop
 
@@ -43,24 +41,13 @@ def account(workshop: Workshop) -> Iterator[AccountClient]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A migrated database, as the bytes of its file."""
-    folder = tmp_path_factory.mktemp("empty")
-    parts = Parts(load_settings(database_url=f"sqlite:///{folder / 'empty.db'}", gitlab_token="none"))
-    parts.migrate()
-    parts.close()
-    return (folder / "empty.db").read_bytes()
-
-
 @pytest.fixture
-def serve(workshop: Workshop, tmp_path: Path, empty_database: bytes) -> Iterator[Callable[..., Service]]:
+def serve(workshop: Workshop, database_url: str) -> Iterator[Callable[..., Service]]:
     """Start a service on the account; settings as keywords."""
     with ExitStack() as stack:
 
         def start(**settings: object) -> Service:
-            (tmp_path / "test.db").write_bytes(empty_database)
-            service = Service(workshop, Parts(workshop.settings(tmp_path, **settings)))
+            service = Service(workshop, Parts(workshop.settings(database_url, **settings)))
             stack.callback(service.close)
             return service
 

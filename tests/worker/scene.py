@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from deploy.local.toolforge import LocalToolforge
@@ -200,10 +199,10 @@ class Workshop:
         jobs = self.toolforge.state()["tools"][self.tool]["jobs"]
         return {job["name"]: job["spec"]["imagename"] for job in jobs}
 
-    def settings(self, folder: Path, **changes: object) -> Settings:
+    def settings(self, database_url: str, **changes: object) -> Settings:
         """Settings of a product that uses this Toolforge."""
         values: dict[str, object] = {
-            "database_url": f"sqlite:///{folder / 'test.db'}",
+            "database_url": database_url,
             "gitlab_token": "none",
             "toolforge_url": self.toolforge.gateway_url,
             "toolforge_ca_file": self.toolforge.ca_file,

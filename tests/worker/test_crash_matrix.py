@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from orchestrator.report import STATUS_NAME
 from orchestrator.rules import MainWatch, RefusedVersions, Rules
 from orchestrator.runtimes import RuntimeSeen
 from orchestrator.settings import load_settings
+from tests.fresh import Databases
 from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
 from worker.claims import CLAIM_SECONDS
 from worker.runner import Runner
@@ -69,7 +69,7 @@ class World:
     """One merge request in a project of its own, one account, and workers that take one look each."""
 
     def __init__(
-        self, story: str, servers: tuple[LocalToolforge, LocalGitLab, Seeder], database: Path
+        self, story: str, servers: tuple[LocalToolforge, LocalGitLab, Seeder], database_url: str
     ) -> None:
         toolforge, gitlab, self._seeder = servers
         number = next(_numbers)
@@ -80,7 +80,7 @@ class World:
             self.tools.append(f"{story}-second")
         self._toolforge = toolforge
         self.settings = load_settings(
-            database_url=f"sqlite:///{database}",
+            database_url=database_url,
             gitlab_url=gitlab.url,
             gitlab_token=self._seeder.service.token,
             toolforge_url=toolforge.gateway_url,
@@ -583,24 +583,24 @@ Worlds = Callable[[str], World]
 
 
 @pytest.fixture
-def worlds(
-    servers: tuple[LocalToolforge, LocalGitLab, Seeder], tmp_path: Path, empty_database: bytes
-) -> Iterator[Worlds]:
+def worlds(servers: tuple[LocalToolforge, LocalGitLab, Seeder], databases: Databases) -> Iterator[Worlds]:
     """Makes a world for a story."""
     made: list[World] = []
 
     def make(story: str) -> World:
-        while made:
-            made.pop().close()
+        close()
         servers[0].faults.clear()
-        database = tmp_path / f"{next(_numbers)}.db"
-        database.write_bytes(empty_database)
-        made.append(World(story, servers, database))
+        made.append(World(story, servers, databases.new()))
         return made[-1]
 
+    def close() -> None:
+        while made:
+            world = made.pop()
+            world.close()
+            databases.forget(world.settings.database_url)
+
     yield make
-    while made:
-        made.pop().close()
+    close()
 
 
 #: Moments that an earlier story has tried.

@@ -13,6 +13,7 @@ from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.pictures import AFTER_SECONDS, MOST_TRIES
 from orchestrator.settings import load_settings
+from tests.fresh import Databases
 from tests.orchestrator.scene import World
 from worker.pictures import Photographer
 
@@ -20,15 +21,15 @@ Start = Callable[[str], tuple[World, Photographer]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(databases: Databases) -> Iterator[Start]:
     """A live preview, and somebody who would picture it with this program."""
     with ExitStack() as stack:
 
         def made(program: str) -> tuple[World, Photographer]:
-            url = f"sqlite:///{tmp_path / 'test.db'}"
+            url = databases.new()
+            stack.callback(databases.forget, url)
             parts = Parts(load_settings(database_url=url, gitlab_token="none", chromium=program))
             stack.callback(parts.close)
-            parts.migrate()
             world = World(parts)
             world.sees()
             world.goes_live()
