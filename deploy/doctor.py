@@ -18,10 +18,13 @@ from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.errors import BadInput
 from orchestrator.gitlab import GitLabError
 from orchestrator.markdown import plain
-from orchestrator.report import instant
+from orchestrator.report import duration, instant
 from orchestrator.settings import load_settings
+from orchestrator.signing import TOLERANCE_SECONDS
 
 _FORGOTTEN_SECONDS = 86400.0
+#: GitLab tells whole seconds, and an answer takes its time.
+_WRONG_SECONDS = 30.0
 
 
 def examine() -> Iterator[Finding]:
@@ -90,6 +93,24 @@ def _gitlab(parts: Parts) -> Iterator[Finding]:
         yield Finding("gitlab", False, message, "Make a token with the scope api.")
     else:
         yield Finding("gitlab", True, f"known as {name}, scope api")
+    yield from _clock(parts)
+
+
+def _clock(parts: Parts) -> Iterator[Finding]:
+    try:
+        theirs = parts.gitlab.time_of_day()
+    except GitLabError:
+        return
+    if theirs is None:
+        return
+    ahead = time.time() - theirs
+    if abs(ahead) < _WRONG_SECONDS:
+        yield Finding("clock", True, "says what GitLab's says")
+        return
+    way = "ahead of" if ahead > 0 else "behind"
+    message = f"is {duration(abs(ahead))} {way} GitLab's"
+    remedy = f"Set it right, with NTP: from {duration(TOLERANCE_SECONDS)} on, signed deliveries are refused."
+    yield Finding("clock", False, message, remedy)
 
 
 def _untold(parts: Parts) -> Finding:

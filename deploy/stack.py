@@ -74,12 +74,15 @@ class Stack:
         overrides: Mapping[str, Any] | None = None,
         toolforge_options: Sequence[str] = (),
         builders: int = 1,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment`: more variables for the product's own processes."""
         self._state = state.resolve()
         self._tools = tools
         self._overrides = dict(overrides or {})
         self._toolforge_options = toolforge_options
         self._builders = builders
+        self._environment = dict(environment or {})
         self._commands: dict[str, tuple[list[str], Mapping[str, str] | None]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -189,7 +192,7 @@ class Stack:
         self._wait("redis", lambda: _accepts(port))
 
     def _start_product(self, settings: Settings, web_port: int) -> None:
-        environment = settings_environment(settings)
+        environment = settings_environment(settings) | self._environment
         danas_token = {"DANAS_TOKEN": self.seeder.developer.token}
         _write_environment(self._state / "settings.env", environment | danas_token)
         celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
@@ -216,8 +219,7 @@ class Stack:
                 [*celery, *threads, "--concurrency", "12", "--queues", queues, "--hostname", f"{name}@local"],
                 environment,
             )
-        schedule = str(self._state / "celerybeat-schedule")
-        self._spawn("beat", [*celery, "beat", "--schedule", schedule, "--pidfile", ""], environment)
+        self._spawn("beat", [*celery, "beat", "--pidfile", ""], environment)
         self._wait("web", lambda: _answers(f"http://127.0.0.1:{web_port}/readyz"))
         self._supervisor.start()
 

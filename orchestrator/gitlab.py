@@ -16,6 +16,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -222,6 +223,14 @@ class GitLab:
         """The scopes of the token."""
         scopes = self._mapping("GET", "/personal_access_tokens/self").get("scopes")
         return [str(scope) for scope in scopes] if isinstance(scopes, list) else []
+
+    def time_of_day(self) -> float | None:
+        """What its clock says, in seconds since 1970; None when it does not tell."""
+        told = self._response("GET", "/version").headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(told).timestamp()
+        except ValueError:
+            return None
 
     # --- changing -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import comparison, doubt, foresight, keeping, pool, preview, rules
+from orchestrator import comparison, doubt, foresight, jumps, keeping, pool, preview, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -352,6 +352,11 @@ class Lifecycle:
                 # What was up had none of its time while nobody looked after it.
                 change.end_switch(replace(paused, at=min(copied_at, now)))
             change.finish()
+
+    def mind_clock(self, start: str, ahead: float, now: float) -> bool:
+        """See :func:`orchestrator.jumps.mind`."""
+        with self._store.write_alone() as tx:
+            return jumps.mind(tx, start, ahead, now)
 
     @contextmanager
     def _operating(self, who: str, now: float) -> Iterator[tuple[Tx, Change]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Select, Table, Update, bindparam, case, exists, func, or_, select, true, update
@@ -260,6 +260,39 @@ COUNT_ANEW = (
 CLEAN_ANEW = (
     update(t.account).where(t.account.c.state == AccountState.CLEANING).values(since=bindparam("now"))
 )
+
+
+def _brought_nearer(table: Table, *columns: Column[Any]) -> Update:
+    """What of these times is still to come, sooner by ``seconds``; who is at the row just now looks again."""
+    sooner = {
+        column: case((column > bindparam("now"), column - bindparam("seconds")), else_=column)
+        for column in columns
+    }
+    version = {table.c.version: table.c.version + 1} if "version" in table.c else {}
+    return (
+        update(table)
+        .where(or_(*(column > bindparam("now") for column in columns)))
+        .values({**sooner, **version})
+    )
+
+
+_OTHER_TIMES = ("ready_at", "ready_since", "unsure_until", "since")
+#: Everything that is waited for, and whatever was seen, when the clock is put back.
+BRING_NEARER: Sequence[Update] = [
+    *(
+        _brought_nearer(
+            table,
+            table.c.due_at,
+            table.c.claimed_until,
+            *(table.c[name] for name in _OTHER_TIMES if name in table.c),
+        )
+        for table in TABLES.values()
+    ),
+    _brought_nearer(t.preview, t.preview.c.seen_at),
+    _brought_nearer(t.picture, t.picture.c.again_at),
+    # They count against what a project may deliver in a minute.
+    _brought_nearer(t.delivery, t.delivery.c.received_at),
+]
 #: What is up, and was not to be touched for ``seconds``, stays up for so much longer.
 STAY_LONGER = (
     update(t.preview)

@@ -945,6 +945,11 @@ class Tx(Stock):
         self._connection.execute(sql.COUNT_ANEW, {"now": now})
         self._connection.execute(sql.CLEAN_ANEW, {"now": now})
 
+    def bring_nearer(self, now: float, seconds: float) -> None:
+        """The clock was put back by so much, and says `now`: what is later than that was meant sooner."""
+        for statement in sql.BRING_NEARER:
+            self._connection.execute(statement, {"now": now, "seconds": seconds})
+
     def stay_longer(self, seconds: float) -> None:
         """Everything that is up stays up for so much longer."""
         self._connection.execute(sql.STAY_LONGER, {"seconds": seconds})

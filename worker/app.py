@@ -20,6 +20,7 @@ from orchestrator.errors import Conflict, TryLater
 from orchestrator.hints import CLOCK_QUEUE, FOLLOW, LOOK, SWEEP, Hints
 from orchestrator.records import Kind
 from orchestrator.settings import load_settings
+from worker.clock import Clock
 from worker.follow import Followers
 from worker.pictures import Photographer
 from worker.runner import Runner
@@ -36,6 +37,7 @@ app.conf.update(
     accept_content=["json"],
     # A message is only a hint, so a worker keeps none in reserve that another could take.
     worker_prefetch_multiplier=1,
+    beat_scheduler="worker.clock:Scheduler",
     beat_schedule={
         "sweep": {"task": SWEEP, "schedule": 1.0, "options": {"queue": CLOCK_QUEUE, "expires": 5.0}}
     },
@@ -88,9 +90,19 @@ def photographer() -> Photographer:
     return Photographer(parts)
 
 
+@cache
+def clock() -> Clock:
+    """This machine's clock."""
+    return Clock(parts.lifecycle)
+
+
 @app.task(name=SWEEP)
 def sweep() -> None:
     """Put everything that is due on the queue; what nobody waits for comes last."""
+    try:
+        clock().look()
+    except AWAY as error:
+        log.warning("the clock is not looked at: the database: %s", type(error).__name__)
     runner().sweep()
     parts.pulse.beat()
     photographer().look()

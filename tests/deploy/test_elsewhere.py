@@ -23,7 +23,7 @@ COMPOSE = ROOT / "deploy" / "compose"
 UNITS = ROOT / "deploy" / "systemd"
 OURS = ("web", "worker", "beat", "migrate")
 #: Differ from place to place.
-_PLACES = ("--bind", "--schedule", "--hostname")
+_PLACES = ("--bind", "--hostname")
 
 
 @pytest.fixture(scope="module")

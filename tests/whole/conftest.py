@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from deploy.follow import pool_is_clean, wait_for
 from deploy.stack import Stack
 from tests.fresh import Databases
+from tests.whole.clock import Clock
 from tests.whole.scene import Scene
 
 Stacks = Callable[..., AbstractContextManager[Stack]]
@@ -22,7 +24,12 @@ def stacks(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> St
 
     @contextmanager
     def make(
-        *tools: str, scenario: object = None, time_scale: float = 1.0, builders: int = 1, **settings: object
+        *tools: str,
+        scenario: object = None,
+        time_scale: float = 1.0,
+        builders: int = 1,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
     ) -> Iterator[Stack]:
         folder = tmp_path_factory.mktemp("stack")
         options: tuple[str, ...] = ()
@@ -37,12 +44,22 @@ def stacks(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> St
             overrides={"database_url": url} | settings,
             toolforge_options=options,
             builders=builders,
+            environment=environment,
         ) as stack:
             wait_for("the pool", lambda: pool_is_clean(stack), seconds=60.0)
             yield stack
         databases.forget(url)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    """A time of day that can be put forward and back."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: apt-get install --no-install-recommends gcc libc6-dev")
+    return Clock(tmp_path_factory.mktemp("clock"), compiler)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import trustme
 
 from deploy.follow import connect
 from deploy.stack import Stack, settings_environment
+from tests.whole.clock import Clock
 from tests.whole.conftest import Stacks
 from tests.whole.faults import arm_toolforge, disarm_toolforge
 
@@ -29,12 +30,14 @@ def stack(stacks: Stacks) -> Iterator[Stack]:
         yield made
 
 
-def doctor(stack: Stack, **changes: str) -> tuple[int, list[dict[str, Any]]]:
+def doctor(
+    stack: Stack, *, environment: Mapping[str, str] | None = None, **changes: str
+) -> tuple[int, list[dict[str, Any]]]:
     """Exit code and findings, with settings changed."""
     changed = {f"TOOLFORGE_PREVIEW_{name.upper()}": value for name, value in changes.items()}
     done = subprocess.run(
         [sys.executable, "-m", "deploy", "doctor", "--json"],
-        env=dict(os.environ) | settings_environment(stack.parts.settings) | changed,
+        env=dict(os.environ) | settings_environment(stack.parts.settings) | changed | dict(environment or {}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -82,6 +85,7 @@ def test_a_healthy_set_up_is_told_as_such(stack: Stack) -> None:
         "database",
         "redis",
         "gitlab",
+        "clock",
         "sign-in",
         "reports",
         "secrets",
@@ -111,6 +115,15 @@ def test_each_part_that_is_wrong_is_named_with_its_remedy(
     code, findings = doctor(stack, **changes)
     assert code == 1
     assert remedy in wrong(findings)[subject]["remedy"]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3720, "62 min ahead of"), (-240, "4 min behind")])
+def test_a_clock_that_is_wrong_is_told(stack: Stack, clock: Clock, seconds: int, words: str) -> None:
+    clock.set(seconds)
+    code, findings = doctor(stack, environment=clock.environment)
+    assert code == 1
+    assert words in wrong(findings)["clock"]["message"]
+    assert "NTP" in wrong(findings)["clock"]["remedy"]
 
 
 def test_a_new_database_has_to_be_migrated(stack: Stack, tmp_path: Path) -> None:

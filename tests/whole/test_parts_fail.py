@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -118,11 +117,11 @@ def answers(scene: Scene, merge_request: MergeRequest) -> list[int | None]:
     return [int(event["response_status"]) for event in about if str(event["response_status"]).isdigit()]
 
 
-def test_a_second_beat_changes_nothing(scene: Scene, tmp_path: Path) -> None:
+def test_a_second_beat_changes_nothing(scene: Scene) -> None:
     command = [sys.executable, "-m", "celery", "--app", "worker.app", "beat", "--pidfile", ""]
     environment = {**os.environ, **settings_environment(scene.stack.parts.settings)}
     with subprocess.Popen(
-        [*command, "--schedule", str(tmp_path / "schedule")],
+        command,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
