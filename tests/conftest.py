@@ -32,7 +32,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """On another database than usual, only what uses one is run."""
     if config.getoption("database") == KINDS[0]:
         return
-    concerned = [item for item in items if "databases" in getattr(item, "fixturenames", ())]
+
+    def is_concerned(item: pytest.Item) -> bool:
+        uses_one = "databases" in getattr(item, "fixturenames", ())
+        return uses_one and item.get_closest_marker("only_sqlite") is None
+
+    concerned = [item for item in items if is_concerned(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(concerned)])
     items[:] = concerned
 

@@ -90,8 +90,10 @@ class WebScene(Background):
     def forget(self) -> None:
         """Empty the database, but for the connected project."""
         with self.parts.store.engine.begin() as connection:
+            connection.execute(t.switch.delete().where(t.switch.c.name != "schedule"))
             for table in reversed(t.metadata.sorted_tables):
-                connection.execute(table.delete())
+                if table is not t.switch:
+                    connection.execute(table.delete())
         self.project_id = self._connect()
 
     def __exit__(self, *problem: object) -> None:

@@ -291,6 +291,7 @@ def test_a_delivery_is_taken_while_redis_is_away(web: WebScene) -> None:
     assert len(web.taken()) == 1
 
 
+@pytest.mark.only_sqlite
 def test_while_the_disk_is_full_a_delivery_is_taken_or_refused_and_nothing_between(
     serve: Callable[..., WebScene],
 ) -> None:

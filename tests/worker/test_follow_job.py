@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator import tables as t
 from orchestrator.livelog import BEGIN, LiveLog
 from orchestrator.preview import State
 from orchestrator.toolforge import JobLine
@@ -61,7 +62,7 @@ def goes_live(service: Service) -> int:
 def started(service: Service, at: float) -> None:
     """The deployment has started then."""
     with service.parts.store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE deployment SET entered = '{}', since = ?", (at,))
+        connection.execute(t.deployment.update().values(entered={}, since=at))
 
 
 def test_the_lines_of_a_tool_that_is_live_arrive_until_it_is_stopped(service: Service) -> None:

@@ -86,6 +86,7 @@ def test_one_picture_is_taken_at_a_time(start: Start, tmp_path: Path) -> None:
     again.join(30)
 
 
+@pytest.mark.only_sqlite
 def test_while_the_database_is_away_the_next_look_tries_again(start: Start) -> None:
     world, photographer = start("true")
     with world.store.engine.begin() as connection:

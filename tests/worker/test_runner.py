@@ -259,6 +259,7 @@ def test_a_database_that_is_away_for_a_moment_strands_no_row(service: Service) -
     assert service.looks(postponed).build_id is not None
 
 
+@pytest.mark.only_sqlite
 def test_a_database_that_does_not_even_give_claims_is_waited_for(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,6 +379,7 @@ def test_an_outage_of_gitlab_brings_a_comparison_until_it_is_over(serve: Callabl
 # --- a disk that is full ------------------------------------------------------------------------------
 
 
+@pytest.mark.only_sqlite
 def test_a_full_disk_strands_no_row(service: Service) -> None:
     """The build has failed, and the page that its log would stand in cannot be had."""
     deployment = service.sees(BROKEN)
