@@ -20,6 +20,7 @@ from orchestrator.bootstrap import Parts
 from orchestrator.records import Delivery
 from orchestrator.signing import signing_key
 from tests.background import Background
+from tests.fresh import make_empty
 from web.app import create_app
 
 SECRET = "right-secret"
@@ -89,11 +90,7 @@ class WebScene(Background):
 
     def forget(self) -> None:
         """Empty the database, but for the connected project."""
-        with self.parts.store.engine.begin() as connection:
-            connection.execute(t.switch.delete().where(t.switch.c.name != "schedule"))
-            for table in reversed(t.metadata.sorted_tables):
-                if table is not t.switch:
-                    connection.execute(table.delete())
+        make_empty(self.parts.store.engine)
         self.project_id = self._connect()
 
     def __exit__(self, *problem: object) -> None:
