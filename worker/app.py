@@ -103,9 +103,9 @@ def sweep() -> None:
         clock().look()
     except AWAY as error:
         log.warning("the clock is not looked at: the database: %s", type(error).__name__)
-    runner().sweep()
-    parts.pulse.beat()
-    photographer().look()
+    if runner().sweep():
+        parts.pulse.beat()
+        photographer().look()
 
 
 @beat_init.connect

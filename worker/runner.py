@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -118,6 +119,7 @@ class Runner:
         self._say = say
         self._clock = clock
         self._claims = ActiveClaims(parts.store, clock=clock)
+        self._sweeping = threading.Lock()
         self._take: Mapping[Kind, Callable[[Claim], list[Due]]] = {
             Kind.DEPLOYMENT: self._deployment,
             Kind.ACCOUNT: self._account,
@@ -150,13 +152,22 @@ class Runner:
                 return
         self._say([Due(kind, row_id, self._clock())])
 
-    def sweep(self) -> None:
-        """Say everything that is due, and forget a part of what is old."""
+    def sweep(self) -> bool:
+        """Say everything that is due, and forget a part of what is old.
+
+        False when that is being done in another thread: where a sweep takes longer than the time to the next
+        one, more of them would take from the work itself.
+        """
+        if not self._sweeping.acquire(blocking=False):
+            return False
         try:
             self._say(self._parts.lifecycle.sweep(self._clock()))
             self._parts.lifecycle.forget(self._clock())
         except AWAY as error:
             log.warning("sweep: the database: %s", type(error).__name__)
+        finally:
+            self._sweeping.release()
+        return True
 
     def _look_once(self, kind: Kind, row_id: int) -> list[Due]:
         now = self._clock()

@@ -14,9 +14,10 @@ from sqlalchemy.exc import OperationalError
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import Kind
+from orchestrator.records import Due, Kind
 from tests.databases import full_disk
 from tests.worker.scene import BROKEN, ENDLESS, GOOD, Service, until
+from worker.runner import Runner
 
 
 @contextmanager
@@ -270,6 +271,26 @@ def test_a_database_that_does_not_even_give_claims_is_waited_for(
     service.runner.sweep()
     assert caplog.text.count("the database: OperationalError") == 2
     assert "Traceback" not in caplog.text
+
+
+def test_while_one_sweep_goes_on_another_is_left_out(service: Service) -> None:
+    service.sees()
+    said: list[list[Due]] = []
+    goes_on, may_end = threading.Event(), threading.Event()
+
+    def say(dues: list[Due]) -> None:
+        said.append(dues)
+        goes_on.set()
+        may_end.wait(20)
+
+    runner = Runner(service.parts, say, clock=lambda: service.now)
+    with running(runner.sweep):
+        assert goes_on.wait(20)
+        assert not runner.sweep()
+        may_end.set()
+    assert len(said) == 1
+    assert runner.sweep()
+    assert len(said) == 2
 
 
 def test_a_sweep_forgets_what_is_old(service: Service) -> None:
