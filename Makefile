@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv from the lock file.
-.PHONY: install vendor demo demo-clean test audit soak lint format docs site screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
+.PHONY: install vendor demo demo-clean test audit image-check soak lint format docs site screenshots clients lock bench bench-sharing bench-pool bench-makespan bench-webhook bench-diagnosis bench-badge
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -82,6 +82,11 @@ $(AUDIT)/.installed: Makefile
 	python3 -m venv $(AUDIT)
 	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	touch $@
+
+# Builds the container image twice, as root and without an engine, and looks into it; needs Debian's buildah and
+# debootstrap, and takes minutes, so it is no part of `test`.
+image-check:
+	.ci/image
 
 # On another database than SQLite: what uses one is run again, on a server of the tests' own.
 DATABASE ?= sqlite

@@ -40,7 +40,8 @@ def restore(file: Path, paused: bool) -> None:
     parts = opened_parts()
     if not paused and _workers_run(parts):
         raise BadInput(
-            "Workers are at work: stop all processes first, or restore with --paused. Nothing was changed."
+            "Workers are at work, or were half a minute ago: stop all processes first, or restore with "
+            "--paused. Nothing was changed."
         )
     head = copies.put_back(parts, file, who=operator(), stays_paused=paused)
     made_at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(head.made_at))

@@ -13,8 +13,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, TimeoutError
+
+from orchestrator.errors import BadInput
 
 #: Execution option of a connection: whether its transactions write. Without it nothing is promised.
 FOR_WRITING = "for_writing"
@@ -127,7 +129,28 @@ def _open_server(url: str) -> Engine:
         if connection.get_execution_options().get(FOR_WRITING) is False:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        connection = dialect.connect(*arguments, **options)
+        if dialect.name == "postgresql":
+            try:
+                _expect_unicode(connection)
+            except BadInput:
+                connection.close()
+                raise
+        return connection
+
     return engine
+
+
+def _expect_unicode(connection: Any) -> None:
+    """What a PostgreSQL that was installed without a locale makes is bytes, and counts them as characters."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise BadInput(
+            f"The database is kept in {encoding}, and has to be in UTF-8. Make it anew: "
+            "createdb --encoding UTF8 --template template0 --owner USER NAME."
+        )
 
 
 _MARIADB: Mapping[str, Any] = {

@@ -12,6 +12,8 @@ from typing import Any
 
 #: The fact of a failure that names who could not be asked: it says nothing of the commit.
 AWAY = "away"
+#: Where a deployment can fail.
+STAGES = ("configuration", "store", "queue", "build", "start", "check", "toolforge")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Evidence:
 class Failure:
     """Why a deployment did not get to live, in words for the merge request's author."""
 
-    #: ``configuration``, ``queue``, ``build``, ``start``, ``check`` or ``toolforge``.
+    #: One of :data:`STAGES`.
     stage: str
     #: One sentence: what happened.
     summary: str

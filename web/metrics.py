@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
+from itertools import product
 from typing import TypeVar
 
 from flask import Blueprint, Response, current_app, request
@@ -26,6 +27,7 @@ from redis.exceptions import RedisError
 from orchestrator import __version__
 from orchestrator.bootstrap import Parts
 from orchestrator.figures import Figures, figures
+from orchestrator.outcome import STAGES
 from orchestrator.pool import AccountState
 from orchestrator.preview import PENDING, STEPS, State
 from orchestrator.records import Kind
@@ -40,6 +42,8 @@ _PREFIX = "toolforge_preview_"
 _WHOM = ("person", "bot")
 #: States that a deployment is in for a while; the others are over at once.
 _LASTING = (State.QUEUED, State.BUILDING, State.STARTING, State.CHECKING, State.LIVE)
+#: Answers to deliveries that alerts ask for.
+_STATUSES = ("202", "401", "500", "503")
 #: A proxy on this machine has put them there for somebody who is elsewhere.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
@@ -160,17 +164,27 @@ def _counters(counts: Counts) -> Iterator[Metric]:
     yield _counter(
         "api_calls",
         "Requests to the two APIs.",
-        counts,
-        Count.API_CALLS,
-        "api",
-        "endpoint",
-        "outcome",
+        labelled(counts, Count.API_CALLS),
+        *("api", "endpoint", "outcome"),
     )
-    yield _counter("webhooks", "Answers to GitLab's deliveries.", counts, Count.WEBHOOKS, "status")
     yield _counter(
-        "deployments_entered", "Deployments that entered a state.", counts, Count.ENTERED, "state", "by"
+        "webhooks",
+        "Answers to GitLab's deliveries.",
+        _from_zero(labelled(counts, Count.WEBHOOKS), _STATUSES),
+        "status",
     )
-    yield _counter("failures", "Deployments that failed.", counts, Count.FAILED, "stage", "by")
+    yield _counter(
+        "deployments_entered",
+        "Deployments that entered a state.",
+        _from_zero(labelled(counts, Count.ENTERED), tuple(State), _WHOM),
+        *("state", "by"),
+    )
+    yield _counter(
+        "failures",
+        "Deployments that failed.",
+        _from_zero(labelled(counts, Count.FAILED), STAGES, _WHOM),
+        *("stage", "by"),
+    )
     stages = HistogramMetricFamily(
         f"{_PREFIX}stage_seconds",
         "How long deployments were in a state; queued: waited for an account and a build slot.",
@@ -190,8 +204,17 @@ def _gauge(name: str, description: str, values: Mapping[_Labels, float], *labels
     return family
 
 
-def _counter(name: str, description: str, counts: Counts, what: Count, *labels: str) -> CounterMetricFamily:
+def _from_zero(
+    found: Mapping[tuple[str, ...], float], *labels: Sequence[str]
+) -> Mapping[tuple[str, ...], float]:
+    """With those that have not happened yet: Prometheus sees no increase in a counter that begins at one."""
+    return dict.fromkeys(product(*labels), 0.0) | dict(found)
+
+
+def _counter(
+    name: str, description: str, values: Mapping[tuple[str, ...], float], *labels: str
+) -> CounterMetricFamily:
     family = CounterMetricFamily(_PREFIX + name, description, labels=labels)
-    for words, value in sorted(labelled(counts, what).items()):
+    for words, value in sorted(values.items()):
         family.add_metric(words, value)
     return family

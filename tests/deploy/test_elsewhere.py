@@ -124,7 +124,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("there is no systemd-analyze")
-    for path in UNITS.iterdir():
+    for path in [*UNITS.glob("*.service"), *UNITS.glob("*.target")]:
         text = path.read_text().replace("/opt/toolforge-preview/.venv/bin/python", sys.executable)
         (tmp_path / path.name).write_text(text)
     done = subprocess.run(
@@ -134,6 +134,27 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_operators_commands_have_the_settings_of_the_service_in_any_folder(tmp_path: Path) -> None:
+    database = tmp_path / "of a $ervice.db"
+    settings = f"{PREFIX}GITLAB_TOKEN=none\n{PREFIX}DATABASE_URL='sqlite:///{database}'\n"
+    (tmp_path / "settings.env").write_text(settings)
+    # Is not ours, and not to be imported.
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "__init__.py").write_text("raise SystemExit('a stranger')\n")
+    text = (UNITS / "operate.sh").read_text()
+    for place, here in (
+        ("/opt/toolforge-preview/.venv/bin/python", sys.executable),
+        ("/opt/toolforge-preview", str(ROOT)),
+        ("/etc/toolforge-preview/settings.env", str(tmp_path / "settings.env")),
+    ):
+        text = text.replace(place, here)
+    command = ["sh", "-c", text, "toolforge-preview", "migrate"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "The database is up to date.\n"), done.stderr
+    assert database.exists()
 
 
 def test_each_unit_is_part_of_the_whole_and_may_do_little() -> None:

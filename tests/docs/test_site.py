@@ -20,14 +20,16 @@ from tests.web.browser import CHROMIUM, chromium, opened
 _MKDOCS = REPOSITORY / ".docs" / "bin" / "mkdocs"
 _DRAWN = [path for path in sorted(DOCS.rglob("*.md")) if "```mermaid" in path.read_text()]
 
-pytestmark = pytest.mark.skipif(not _MKDOCS.exists(), reason="`make site` was not run")
+_SCRIPTS = list((REPOSITORY / "build").glob("mermaid-*.js"))
+
+pytestmark = pytest.mark.skipif(not (_MKDOCS.exists() and _SCRIPTS), reason="`make site` was not run")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built anew; the script that draws is taken from where `make site` has put it."""
     build = Path(tmp_path_factory.mktemp("build"))
-    for kept in (REPOSITORY / "build").glob("mermaid-*.js"):
+    for kept in _SCRIPTS:
         (build / kept.name).symlink_to(kept)
     command = [str(_MKDOCS), "build", "--strict", "--site-dir", str(build / "site")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

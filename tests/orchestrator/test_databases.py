@@ -27,7 +27,7 @@ from orchestrator import outcome as out
 from orchestrator import tables as t
 from orchestrator.bootstrap import MIGRATIONS, Parts
 from orchestrator.engines import AWAY
-from orchestrator.errors import Conflict
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.outcome import KeptLog
 from orchestrator.records import Delivery, Kind
 from orchestrator.settings import load_settings
@@ -451,3 +451,14 @@ def test_a_connection_that_is_cut_in_a_commit_leaves_all_of_a_change_or_nothing(
         assert world.deployment().build_id == "b"
         assert world.deployment().version == before.version + 1
         parts.close()
+
+
+def test_a_postgresql_database_that_is_not_in_unicode_is_refused_with_the_remedy(postgresql: Server) -> None:
+    url = postgresql.create()
+    name = make_url(url).database
+    with postgresql.administrator() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING SQL_ASCII TEMPLATE template0 LOCALE 'C'")
+    with pytest.raises(BadInput, match="kept in SQL_ASCII"):
+        migrate(url)
+    postgresql.drop(url)

@@ -65,6 +65,10 @@ def test_every_name_and_label_is_there_before_anything_has_happened(web: WebScen
     assert value(found, "accounts", state="quarantined") == 0
     assert value(found, "oldest_due_seconds", kind="report") == 0
     assert value(found, "stage_seconds_count", stage="queued", by="bot") == 0
+    for status in ("401", "500", "503"):
+        assert value(found, "webhooks_total", status=status) == 0
+    assert value(found, "failures_total", stage="toolforge", by="person") == 0
+    assert value(found, "deployments_entered_total", state="live", by="bot") == 0
 
 
 def test_answers_to_deliveries_are_counted(web: WebScene) -> None:
