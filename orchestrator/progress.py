@@ -217,6 +217,8 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
     if to_build(built) is not None:
         again = replace(built, build_id=None, attempts=0)
         return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now)
+    if built.is_probe:
+        return moved(built, State.STOPPED, Step.TIDY, scene.now, due_at=scene.now)
     if built.check_only:
         return at_step(replace(built, attempts=0), Step.AWAIT_PLACE, scene.now, due_at=None)
     beside = built.is_spare or scene.serving is not None or scene.address_busy

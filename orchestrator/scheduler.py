@@ -329,7 +329,9 @@ class _Planner:
             return
         if snapshot.spares_going or len(self._free) < _LEFT_FREE + 1:
             return
-        for waiting in sorted(snapshot.spares, key=lambda one: one.since):
+        # What it was tried on before may still be on its way to be clean.
+        ready = [one for one in snapshot.spares if one.preview_id not in self._held]
+        for waiting in sorted(ready, key=lambda one: one.since):
             account_id = self._fitting(self._free, waiting)
             if account_id is not None:
                 self._start(waiting, self._places[account_id])

@@ -101,6 +101,7 @@ def _look_at_everything(**_: object) -> None:
     """What happened while the clock stood still is found now, not when its next round comes."""
     now = time.time()
     try:
+        parts.lifecycle.set_probes(parts.settings.public_url, now)
         parts.lifecycle.inspect_all(now)
         parts.lifecycle.compare_by(now)
     except (*AWAY, Conflict) as error:

@@ -1,0 +1,151 @@
+"""The probes within a transaction: which are known, when one is built, and what came of it.
+
+It is decided in ``probes.py``. Only ``lifecycle.py`` and ``change.py`` write by this.
+
+All of them are tries of one branch after the other, of a project of our own that GitLab knows nothing of: so
+that building, giving way and cleaning are what they are for default branches. Its preview has no report, and
+so nothing about it is ever told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import delete, insert, select, update
+
+from orchestrator import mainline, opinion, preview, probes, watching
+from orchestrator import tables as t
+from orchestrator.journal import Journal
+from orchestrator.preview import Deployment, State, Step
+from orchestrator.probes import Probe, Tried
+from orchestrator.records import OURS, Project
+from orchestrator.store import Tx
+from orchestrator.watching import Branch
+
+_PATH = "probes"
+
+
+def git_url(public_url: str) -> str:
+    """Where the repository of the probes is, of which each is a branch."""
+    return f"{public_url}/{_PATH}.git"
+
+
+def branches(tx: Tx) -> Sequence[str]:
+    """The names of the branches that may be built."""
+    return list(tx.connection.scalars(select(t.probe.c.name).distinct()))
+
+
+def known(tx: Tx) -> list[Tried]:
+    """What is known of each probe, by name."""
+    rows = tx.connection.execute(select(t.probe).order_by(t.probe.c.name, t.probe.c.builder))
+    return [
+        Tried(
+            Probe(row.name, row.builder),
+            deployment_id=row.deployment_id,
+            tried_at=row.tried_at,
+            again_at=row.again_at,
+            checked_at=row.checked_at,
+            was_built=row.was_built,
+            why=row.why,
+        )
+        for row in rows
+    ]
+
+
+def set_up(tx: Tx, public_url: str, now: float) -> None:
+    """Let there be probes, which are cloned from that address; they are looked at next."""
+    tx.put_project(
+        gitlab_id=OURS,
+        path=_PATH,
+        web_url=f"{public_url}/builders",
+        git_url=git_url(public_url),
+        secret_digests=[],
+        signing=[],
+        checks=[],
+        removed_at=None,
+        due_at=now,
+        now=now,
+    )
+
+
+def ours(tx: Tx) -> Project | None:
+    """The project that stands for the probes, while there are any."""
+    project = tx.project_by_gitlab_id(OURS)
+    return None if project is None or project.removed_at is not None else project
+
+
+def forget(tx: Tx) -> None:
+    """There are no probes any more."""
+    tx.connection.execute(delete(t.probe))
+
+
+def look(journal: Journal, tx: Tx, project: Project, every: float, now: float) -> None:
+    """Write down what came of the newest try, once nothing of it is left, and begin the next that is due."""
+    present = watching.branch_of(tx, project.id)
+    newest = next(iter(tx.deployments_of(present.id, limit=1)), None) if present else None
+    if newest is not None and (not newest.is_settled or tx.account_of(newest.preview_id) is not None):
+        return
+    tried = _as_they_should_be(tx, now)
+    if newest is not None:
+        tried = {probe: _judged(tx, one, newest) for probe, one in tried.items()}
+    due = probes.next_due(tried.values(), watching.builder(tx).changed_at, every, now)
+    if due is not None:
+        begun = _begin(journal, tx, project, due, now)
+        _put(tx, replace(tried[due], deployment_id=begun.id, tried_at=now, again_at=None))
+
+
+def _as_they_should_be(tx: Tx, now: float) -> Mapping[Probe, Tried]:
+    """Every probe that there should be; what is not wanted any more is forgotten."""
+    awaited = [(pin, opinion.builder_of(one)) for one in tx.blocked() for pin in one.pins]
+    wanted = probes.wanted(awaited, tx.runtimes(None), now)
+    before = {one.probe: one for one in known(tx)}
+    _remove(tx, before.keys() - {*wanted})
+    return {probe: before.get(probe, Tried(probe)) for probe in wanted}
+
+
+def _judged(tx: Tx, one: Tried, newest: Deployment) -> Tried:
+    """What is known of a probe, with how its try ended where that was the newest of all."""
+    if one.deployment_id != newest.id or (one.checked_at or 0.0) >= newest.since or one.again_at is not None:
+        return one
+    after = replace(one, again_at=newest.since)
+    if mainline.is_verdict(newest):
+        why = newest.failure.summary if newest.failure else ""
+        was_built = newest.state is State.STOPPED
+        after = replace(one, checked_at=newest.since, was_built=was_built, why=why)
+    elif newest.state is State.FAILED:
+        why = newest.failure.summary if newest.failure else ""
+        after = replace(one, again_at=newest.since + probes.AGAIN_SECONDS, why=why)
+    _put(tx, after)
+    return after
+
+
+def _begin(journal: Journal, tx: Tx, project: Project, probe: Probe, now: float) -> Deployment:
+    branch = Branch(probe.name, probes.branch(probe.name).sha, project.web_url)
+    present = watching.put_branch(tx, project, branch, now, is_told=False)
+    waiting = journal.add_deployment(present, step=Step.AWAIT_SLOT, trigger=preview.PROBE, is_bot=True)
+    asking = replace(waiting, config=probe.config, pins=probe.pins)
+    journal.plan_again = True
+    return journal.put_deployment(waiting, asking)
+
+
+def _put(tx: Tx, one: Tried) -> None:
+    values = {
+        "deployment_id": one.deployment_id,
+        "tried_at": one.tried_at,
+        "again_at": one.again_at,
+        "checked_at": one.checked_at,
+        "was_built": one.was_built,
+        "why": one.why,
+    }
+    this = (t.probe.c.name == one.probe.name) & (t.probe.c.builder == one.probe.builder)
+    if not tx.connection.execute(update(t.probe).where(this).values(**values)).rowcount:
+        tx.connection.execute(
+            insert(t.probe).values(name=one.probe.name, builder=one.probe.builder, **values)
+        )
+
+
+def _remove(tx: Tx, gone: Collection[Probe]) -> None:
+    for one in gone:
+        this = (t.probe.c.name == one.name) & (t.probe.c.builder == one.builder)
+        tx.connection.execute(delete(t.probe).where(this))
