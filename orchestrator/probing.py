@@ -92,7 +92,7 @@ def look(journal: Journal, tx: Tx, project: Project, every: float, now: float) -
     due = probes.next_due(tried.values(), watching.builder(tx).changed_at, every, now)
     if due is not None:
         begun = _begin(journal, tx, project, due, now)
-        _put(tx, replace(tried[due], deployment_id=begun.id, tried_at=now, again_at=None))
+        put(tx, replace(tried[due], deployment_id=begun.id, tried_at=now, again_at=None))
 
 
 def _as_they_should_be(tx: Tx, now: float) -> Mapping[Probe, Tried]:
@@ -116,7 +116,7 @@ def _judged(tx: Tx, one: Tried, newest: Deployment) -> Tried:
     elif newest.state is State.FAILED:
         why = newest.failure.summary if newest.failure else ""
         after = replace(one, again_at=newest.since + probes.AGAIN_SECONDS, why=why)
-    _put(tx, after)
+    put(tx, after)
     return after
 
 
@@ -129,7 +129,8 @@ def _begin(journal: Journal, tx: Tx, project: Project, probe: Probe, now: float)
     return journal.put_deployment(waiting, asking)
 
 
-def _put(tx: Tx, one: Tried) -> None:
+def put(tx: Tx, one: Tried) -> None:
+    """Write down what is known of a probe."""
     values = {
         "deployment_id": one.deployment_id,
         "tried_at": one.tried_at,

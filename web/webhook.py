@@ -43,7 +43,7 @@ def receive() -> tuple[Response, int]:
         return _refused(400, "The payload names no project.")
     with parts_of(current_app).store.read() as tx:
         project = tx.project_by_gitlab_id(gitlab_id)
-    if project is None or project.removed_at is not None or project.is_ours:
+    if project is None or project.removed_at is not None:
         return _refused(
             404, f"Project {gitlab_id} is not connected: an operator runs `toolforge-preview project add`."
         )
