@@ -181,14 +181,14 @@ class Lifecycle:
     def probe(self, claim: Claim, now: float) -> list[Due]:
         """See what the newest of these builds came to, and begin the next one that is due.
 
-        To be looked at again when that has ended, or else after the usual pause.
+        To be looked at again when that has ended, or soon, since the pool may be idle then.
         """
         with self._store.write_alone() as tx:
             if not tx.holds(claim, now):
                 raise Conflict("somebody else looks at the probes by now")
             change = Change(tx, self._policy, now, who=OURSELVES)
             change.probe(tx.project(claim.id))
-            tx.put_off(claim, now + self._policy.catch_up_seconds)
+            tx.put_off(claim, now + min(self._policy.catch_up_seconds, _MINUTE))
             return change.finish()
 
     def compare_by(self, at: float) -> None:

@@ -19,7 +19,7 @@ from orchestrator.tinygit import Commit, commit
 #: So many versions that somebody waits for are asked for at most.
 MOST_AWAITED = 10
 #: A try that ended without a verdict, as when Toolforge was away, is repeated after so long.
-AGAIN_SECONDS = 3600.0
+AGAIN_SECONDS = 86400.0
 
 _MESSAGE = "A tool without a purpose: its build shows what the builder has"
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from orchestrator import mainline, opinion, preview, probes, watching
 from orchestrator import tables as t
 from orchestrator.journal import Journal
+from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
 from orchestrator.probes import Probe, Tried
 from orchestrator.records import OURS, Project
+from orchestrator.scheduler import FREE_FOR_SPARES
 from orchestrator.store import Tx
 from orchestrator.watching import Branch
 
@@ -84,15 +86,27 @@ def look(journal: Journal, tx: Tx, project: Project, every: float, now: float) -
     """Write down what came of the newest try, once nothing of it is left, and begin the next that is due."""
     present = watching.branch_of(tx, project.id)
     newest = next(iter(tx.deployments_of(present.id, limit=1)), None) if present else None
+    is_idle = _is_idle(tx)
+    if newest is not None and newest.state is State.QUEUED and not is_idle:
+        # What waits is looked at again and again; an idle pool is noticed by the next of these looks, too.
+        newest = journal.put_deployment(newest, preview.end(newest, State.CANCELLED, now))
     if newest is not None and (not newest.is_settled or tx.account_of(newest.preview_id) is not None):
         return
     tried = _as_they_should_be(tx, now)
     if newest is not None:
         tried = {probe: _judged(tx, one, newest) for probe, one in tried.items()}
-    due = probes.next_due(tried.values(), watching.builder(tx).changed_at, every, now)
+    changed_at = watching.builder(tx).changed_at
+    due = probes.next_due(tried.values(), changed_at, every, now) if is_idle else None
     if due is not None:
         begun = _begin(journal, tx, project, due, now)
         put(tx, replace(tried[due], deployment_id=begun.id, tried_at=now, again_at=None))
+
+
+def _is_idle(tx: Tx) -> bool:
+    """Whether a build could begin at once that nobody waits for."""
+    is_free = (t.account.c.state == AccountState.FREE) & ~t.account.c.drain
+    free = tx.connection.scalar(select(func.count()).where(is_free)) or 0
+    return free >= FREE_FOR_SPARES and not tx.waiting_count() and not tx.switches().is_frozen
 
 
 def _as_they_should_be(tx: Tx, now: float) -> Mapping[Probe, Tried]:

@@ -22,6 +22,7 @@ from orchestrator.probes import AGAIN_SECONDS, Probe, Tried, next_due
 from orchestrator.records import BRANCH_IID, OURS, Kind
 from orchestrator.rules import RefusedVersions, Rules
 from orchestrator.runtimes import BUILDERS, DEFAULT, LATEST, RuntimeSeen
+from orchestrator.scheduler import Limits
 from tests.orchestrator.scene import World
 
 NOW = 1_000_000.0
@@ -211,7 +212,7 @@ def test_a_verdict_that_nobody_wrote_down_is_written_by_the_next_look(idle: Worl
     assert (told.was_built, told.why, told.checked_at) == (False, LACKS.summary, failed.since)
 
 
-def test_one_that_toolforge_failed_is_tried_again_an_hour_later(idle: World) -> None:
+def test_one_that_toolforge_failed_is_tried_again_a_day_later(idle: World) -> None:
     looks(idle)
     idle.steps(out.BuildStarted("b"), out.StageFailed(toolforge_failed("away")), iid=BRANCH_IID)
     failed = ends(idle, out.StageFailed(toolforge_failed("away")))
@@ -299,17 +300,53 @@ def test_it_gives_way_to_who_goes_without_and_comes_back(idle: World) -> None:
     assert newest(idle).state is State.CANCELLED
     tidied(idle)
     looks(idle)
-    waiting = newest(idle)
-    assert (waiting.id != first.id, waiting.step) == (True, Step.AWAIT_SLOT), "it waits for an idle pool"
+    assert newest(idle).id == first.id, "an idle pool is waited for"
     idle.project_id = theirs
     assert idle.deployment(2).state is State.BUILDING
+    for iid in (1, 2):
+        account = idle.deployment(iid).account_id or 0
+        idle.sees(iid, state="closed")
+        idle.step(out.Tidied(), iid)
+        idle.cleaning(account, out.Cleaned(0, 0))
+    idle.project_id = ours
+    looks(idle)
+    assert (newest(idle).id == first.id, newest(idle).state) == (False, State.BUILDING)
 
 
 def test_the_last_free_account_is_left_alone(parts: Parts) -> None:
     world = with_probes(World(parts, accounts=1))
     looks(world)
-    assert newest(world).step is Step.AWAIT_SLOT
+    with world.store.read() as tx:
+        assert watching.branch_of(tx, world.project_id) is None
+
+
+def test_what_could_not_begin_before_the_pool_was_needed_is_taken_back(parts: Parts) -> None:
+    world = with_probes(World(parts, accounts=3, limits=Limits(max_concurrent_builds=1)))
+    ours, world.project_id = world.project_id, world.connects(90, "group/busy")
+    world.sees(1)
+    theirs, world.project_id = world.project_id, ours
+    looks(world)
+    assert newest(world).step is Step.AWAIT_SLOT, "there are accounts, and no build slot"
     assert world.views.overview(world.now).waiting == 0
+    world.lifecycle.freeze("op", "maintenance", world.now)
+    looks(world)
+    assert (newest(world).state, newest(world).is_settled) == (State.CANCELLED, True)
+    world.lifecycle.resume("op", world.now)
+    world.project_id = theirs
+    world.steps(out.BuildStarted("b"), out.BuildSucceeded("i"))
+    world.project_id = ours
+    looks(world)
+    assert world.states(BRANCH_IID) == ["cancelled", "building"]
+
+
+def test_a_toolforge_in_trouble_is_not_insisted_on(idle: World) -> None:
+    looks(idle)
+    for _ in range(6):
+        if newest(idle).is_pending:
+            idle.step(out.NotNow("busy"), BRANCH_IID)
+    failed = newest(idle)
+    assert (failed.state, failed.failure and failed.failure.stage) == (State.FAILED, "toolforge")
+    assert idle.now - failed.created_at < 60
 
 
 def test_nobody_is_told_anything_and_nothing_lists_it(idle: World, parts: Parts) -> None:

@@ -17,7 +17,13 @@ from tests.whole.faults import arm_toolforge, toolforge_hits
 from tests.whole.scene import Scene
 
 #: Whatever Toolforge changes is seen within a day.
-_OVERRIDES = {"probe_days": 1, "max_concurrent_builds": 1, "check_seconds": 2.0, "stable_seconds": 0.1}
+_OVERRIDES = {
+    "probe_days": 1,
+    "catch_up_seconds": 3.0,
+    "max_concurrent_builds": 1,
+    "check_seconds": 2.0,
+    "stable_seconds": 0.1,
+}
 
 
 @pytest.fixture(scope="module")
