@@ -1,8 +1,9 @@
 """Tiny repositories of our own, by whose builds it is learned what the builders have. Pure.
 
-There is one for each language whose builds say which version they used; it asks for none. And there is one
-for each version that somebody waits for. Each is a branch of a repository that the web process serves
-(``tinygit.py``), and is made of its name alone.
+There is one for each language whose builds say which version they used; it takes what it is given. Of Node.js
+and Go that is the newest one, of Python it need not be: so there is one for the version of Python that comes
+next. And there is one for each version that somebody waits for. Each is a branch of a repository that the web
+process serves (``tinygit.py``), and is made of its name alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.outcome import Pin
-from orchestrator.runtimes import BUILDERS, LATEST, RuntimeSeen, is_plain, pin_file
+from orchestrator.runtimes import BUILDERS, LATEST, RuntimeSeen, is_plain, pin_file, there
 from orchestrator.tinygit import Commit, commit
 
 #: So many versions that somebody waits for are asked for at most.
@@ -34,7 +35,8 @@ def _python(version: str) -> Mapping[str, str]:
 
 def _node(version: str) -> Mapping[str, str]:
     package = {"name": "probe", "version": "1.0.0", "private": True}
-    asked = {"engines": {"node": version}} if version else {}
+    # Where nothing is asked for, the buildpack takes an older one, which has long-term support.
+    asked = {"engines": {"node": version or "*"}}
     serve = 'require("http").createServer((_, answer) => answer.end("ok\\n")).listen(process.env.PORT);\n'
     return {
         "package.json": json.dumps(package | asked, indent=2) + "\n",
@@ -61,6 +63,7 @@ _LANGUAGES: Mapping[str, tuple[str, Callable[[str], Mapping[str, str]]]] = {
     "nodejs": ("Node.js", _node),
     "go": ("Go", _go),
 }
+_PYTHON = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.\d{1,9})?$", re.ASCII)
 _NAME = re.compile(rf"({'|'.join(_LANGUAGES)})(?:-(\d{{1,3}}(?:\.\d{{1,3}}){{0,2}}))?", re.ASCII)
 
 
@@ -126,7 +129,7 @@ def _parts(name: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
-def wanted(awaited: Iterable[tuple[Pin, str]], seen: Iterable[RuntimeSeen], now: float) -> Sequence[Probe]:
+def wanted(awaited: Iterable[tuple[Pin, str]], seen: Sequence[RuntimeSeen], now: float) -> Sequence[Probe]:
     """All there should be, for what somebody waits for, each with the builder that has to have it.
 
     What is not refused is left to whoever wants it: that builds.
@@ -140,7 +143,19 @@ def wanted(awaited: Iterable[tuple[Pin, str]], seen: Iterable[RuntimeSeen], now:
     ]
     known = [one for one in dict.fromkeys(asked) if _NAME.fullmatch(one.name)]
     usual = [Probe(slug, builder) for builder in BUILDERS for slug in _LANGUAGES]
-    return [*usual, *known[:MOST_AWAITED]]
+    return list(dict.fromkeys([*usual, *_next_pythons(seen, now), *known[:MOST_AWAITED]]))
+
+
+def _next_pythons(seen: Sequence[RuntimeSeen], now: float) -> list[Probe]:
+    """Of each builder that is known to have any Python, the version after the newest."""
+    found = []
+    for builder in BUILDERS:
+        known = there([one for one in seen if one.builder == builder and one.runtime == "Python"], now)
+        versions = [match for _, version in known if (match := _PYTHON.match(version))]
+        newest = max(((int(match[1]), int(match[2])) for match in versions), default=None)
+        if newest is not None:
+            found.append(Probe(f"python-{newest[0]}.{newest[1] + 1}", builder))
+    return [one for one in found if _NAME.fullmatch(one.name)]
 
 
 def next_due(known: Iterable[Tried], changed_at: float, every: float, now: float) -> Probe | None:

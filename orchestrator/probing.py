@@ -140,6 +140,8 @@ def _begin(journal: Journal, tx: Tx, project: Project, probe: Probe, now: float)
     waiting = journal.add_deployment(present, step=Step.AWAIT_SLOT, trigger=preview.PROBE, is_bot=True)
     asking = replace(waiting, config=probe.config, pins=probe.pins)
     journal.plan_again = True
+    why = f"{probe.name}, to be built by the {probe.builder} builder"
+    journal.note(waiting, why, preview_id=present.id)
     return journal.put_deployment(waiting, asking)
 
 

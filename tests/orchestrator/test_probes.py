@@ -108,10 +108,29 @@ def test_what_somebody_waits_for_is_asked_for_and_nothing_that_is_no_version() -
     assert len(probes.wanted(asked, many, NOW)) == len(usual) + probes.MOST_AWAITED
 
 
+def test_of_python_the_version_after_the_newest_is_asked_for() -> None:
+    def asked(*seen: tuple[str, str]) -> list[Probe]:
+        known = [RuntimeSeen("Python", version, seen_at=NOW, builder=builder) for version, builder in seen]
+        return [one for one in probes.wanted((), known, NOW) if one.pins]
+
+    assert asked() == []
+    assert asked(("3.9.1", DEFAULT), ("3.10", DEFAULT), ("3.10.2", DEFAULT)) == [
+        Probe("python-3.11", DEFAULT)
+    ]
+    assert asked(("3.13", DEFAULT), ("3.14.1", LATEST)) == [
+        Probe("python-3.14", DEFAULT),
+        Probe("python-3.15", LATEST),
+    ]
+    assert asked((">=3.99", DEFAULT), ("3.999", DEFAULT), ("3", DEFAULT)) == []
+
+
 @given(st.text(), st.text())
 def test_no_pin_breaks_it(runtime: str, wanted: str) -> None:
     for name in (runtime, "Python", "Go"):
-        seen = [RuntimeSeen(name, wanted, NOW, "python-version-missing")]
+        seen = [
+            RuntimeSeen(name, wanted, NOW, "python-version-missing"),
+            RuntimeSeen(name, wanted, seen_at=NOW),
+        ]
         for one in probes.wanted([(Pin(name, wanted, "f"), DEFAULT)], seen, NOW):
             probes.branch(one.name)
 
@@ -159,10 +178,54 @@ def tidied(world: World) -> Deployment:
     return ended
 
 
-def built(version: str = "3.13", buildpack: str = "2.5.1") -> out.BuildSucceeded:
-    lines = ["2 of 3 buildpacks participating", f"heroku/python   {buildpack}", "heroku/procfile 4.2.1", ""]
-    text = "\n".join(f"[step-detect] 2026-01-01T00:00:00Z {line}" for line in lines)
-    return out.BuildSucceeded("i", KeptLog(f"{text}\n[step-build] Using Python {version} by default"))
+class Toolforge:
+    """What becomes of the builds: each builder has Python up to a version, and Node.js and Go."""
+
+    def __init__(self) -> None:
+        self.newest = {DEFAULT: "3.13", LATEST: "3.14"}
+        self.buildpack = "2.5.1"
+        #: Versions of Python beyond what it takes by itself.
+        self.more: set[str] = set()
+
+    def builds(self, name: str, builder: str, pins: tuple[Pin, ...]) -> out.Outcome:
+        language, _, version = name.partition("-")
+        lines = {
+            "python": f"Using Python {version or self.newest[builder]} by default",
+            "nodejs": "- Resolved Node.js version: `24.9.0`",
+            "go": "- Resolved Go version: go1.25.1 (linux-amd64)",
+        }
+        is_newer = runtimes.version_order(version) > runtimes.version_order(self.newest[builder])
+        if version and is_newer and version not in self.more:
+            return out.StageFailed(LACKS, self._log(""), pins)
+        return out.BuildSucceeded("i", self._log(lines[language]))
+
+    def _log(self, line: str) -> KeptLog:
+        listed = ["2 of 3 buildpacks participating", f"heroku/python   {self.buildpack}"]
+        detected = [f"[step-detect] 2026-01-01T00:00:00Z {words}" for words in listed]
+        return KeptLog("\n".join([*detected, "", line]))
+
+
+def goes_on(world: World, toolforge: Toolforge) -> list[str]:
+    """Everything that is due is built; which, in their order."""
+    names = []
+    for _ in range(20):
+        looks(world)
+        one, name = newest(world), world.preview(BRANCH_IID).source_branch
+        if one.is_settled:
+            return names
+        assert (one.state, one.is_bot, one.sha) == (State.BUILDING, True, probes.branch(name).sha)
+        world.later(60)
+        ends(world, toolforge.builds(name, builder_of(one), one.pins))
+        names.append(f"{name} {builder_of(one)}")
+    raise AssertionError(names)
+
+
+def has(world: World) -> set[tuple[str, str, str, bool]]:
+    """What is known of the builders, and whether they refuse it; all of it by probes."""
+    with world.store.read() as tx:
+        seen = tx.runtimes(None)
+    assert {one.source for one in seen} == {runtimes.PROBE}
+    return {(one.builder, one.runtime, one.wanted, one.is_refused(world.now)) for one in seen}
 
 
 def known(world: World) -> dict[Probe, Tried]:
@@ -171,34 +234,35 @@ def known(world: World) -> dict[Probe, Tried]:
 
 
 def test_each_is_built_in_its_turn_and_teaches_what_its_builder_has(any_parts: Parts) -> None:
-    idle = with_probes(World(any_parts, accounts=2))
-    names = []
-    for _ in range(6):
-        looks(idle)
-        waiting = newest(idle)
-        assert (waiting.state, waiting.is_bot, waiting.sha) == (
-            State.BUILDING,
-            True,
-            probes.branch(idle.preview(BRANCH_IID).source_branch).sha,
-        )
-        names.append(f"{idle.preview(BRANCH_IID).source_branch} {builder_of(waiting)}")
-        idle.later(60)
-        assert ends(idle, built()).state is State.STOPPED
-        with idle.store.read() as tx:
-            dues = tx.due(idle.now, limit=99)
-        assert [due.id for due in dues if due.kind is Kind.PROJECT] == [idle.project_id], "the next, at once"
-    assert sorted(names) == sorted(f"{name} {b}" for name in ("python", "nodejs", "go") for b in BUILDERS)
-    looks(idle)
-    assert len(idle.deployments(BRANCH_IID)) == 6, "that will do for a week"
-    with idle.store.read() as tx:
-        seen = tx.runtimes(None)
-    shown = {(one.builder, one.runtime, one.wanted, one.source) for one in seen}
-    assert shown == {(builder, "Python", "3.13", runtimes.PROBE) for builder in BUILDERS}
-    assert all(one.was_built and one.checked_at for one in known(idle).values())
+    idle, toolforge = with_probes(World(any_parts, accounts=2)), Toolforge()
+    order = goes_on(idle, toolforge)
+    usual = [f"{name} {builder}" for builder in BUILDERS for name in ("python", "nodejs", "go")]
+    assert sorted(order) == sorted([*usual, "python-3.14 default", "python-3.15 latest"])
+    assert has(idle) == {
+        *((builder, "Node.js", "24.9.0", False) for builder in BUILDERS),
+        *((builder, "Go", "1.25.1", False) for builder in BUILDERS),
+        (DEFAULT, "Python", "3.13", False),
+        (DEFAULT, "Python", "3.14", True),
+        (LATEST, "Python", "3.14", False),
+        (LATEST, "Python", "3.15", True),
+    }
+    shown = {probe: (one.was_built, one.why) for probe, one in known(idle).items()}
+    assert shown.pop(Probe("python-3.14", DEFAULT)) == (False, LACKS.summary)
+    assert shown.pop(Probe("python-3.15", LATEST)) == (False, LACKS.summary)
+    assert {*shown.values()} == {(True, "")}
     assert {idle.account(number).state for number in (1, 2)} == {AccountState.FREE}
-    idle.later(WEEK)
+    idle.later(6 * DAY)
+    assert goes_on(idle, toolforge) == [], "that will do for a week"
+    idle.later(DAY)
+    assert sorted(goes_on(idle, toolforge)) == sorted(order)
+
+
+def test_when_one_has_ended_the_next_is_looked_for_at_once(idle: World) -> None:
     looks(idle)
-    assert len(idle.deployments(BRANCH_IID)) == 7
+    ends(idle, Toolforge().builds("python", DEFAULT, ()))
+    with idle.store.read() as tx:
+        dues = tx.due(idle.now, limit=99)
+    assert [due.id for due in dues if due.kind is Kind.PROJECT] == [idle.project_id]
 
 
 def test_a_verdict_that_nobody_wrote_down_is_written_by_the_next_look(idle: World) -> None:
@@ -224,60 +288,48 @@ def test_one_that_toolforge_failed_is_tried_again_a_day_later(idle: World) -> No
 
 
 def test_a_builder_that_has_changed_is_asked_about_everything_anew(idle: World) -> None:
-    for _ in range(6):
-        looks(idle)
-        ends(idle, built(buildpack="2.5.1"))
-        idle.later(60)
-    looks(idle)
-    assert len(idle.deployments(BRANCH_IID)) == 6
-    idle.later(8 * DAY)
-    looks(idle)
-    ends(idle, built(buildpack="2.7.1"))
+    toolforge = Toolforge()
+    order = goes_on(idle, toolforge)
+    idle.later(7 * DAY)
+    toolforge.newest[DEFAULT], toolforge.buildpack = "3.14", "2.7.0"
+    again = goes_on(idle, toolforge)
+    expected = [name.replace("3.14", "3.15") for name in order]
+    assert sorted(again) == sorted(expected), "what showed the change is not asked twice"
+    assert (DEFAULT, "Python", "3.14", False) in has(idle)
     with idle.store.read() as tx:
-        (change,) = watching.builder(tx).changes
-    assert change.what == "heroku/python 2.7.1 instead of 2.5.1"
-    for _ in range(5):
-        idle.later(60)
-        looks(idle)
-        ends(idle, built(buildpack="2.7.1"))
-    looks(idle)
-    assert len(idle.deployments(BRANCH_IID)) == 12, "what showed the change is not asked once more"
+        changes = {change.what for change in watching.builder(tx).changes}
+    assert changes == {
+        "heroku/python 2.7.0 instead of 2.5.1",
+        "it has Python 3.14, which it refused before",
+    }
 
 
 def test_a_version_that_a_project_waits_for_is_asked_for_until_it_is_there(idle: World) -> None:
-    ours = idle.project_id
-    idle.project_id = idle.connects(90, "group/waiting")
+    ours, toolforge = idle.project_id, Toolforge()
+    idle.project_id = waiting = idle.connects(90, "group/waiting")
     rules = Rules(refused_versions=RefusedVersions.WAIT)
-    idle.lifecycle.set_rules(idle.project_id, rules, "dana", idle.now)
+    idle.lifecycle.set_rules(waiting, rules, "dana", idle.now)
     idle.sees(1, reads=False)
     pins = (Pin("Python", "3.99", ".python-version"),)
     idle.steps(out.FileRead({}, pins), out.BuildStarted("b"), out.StageFailed(LACKS, None, pins))
     idle.steps(out.OpinionDropped("in vain"), out.Tidied())
     assert idle.deployment().step is Step.AWAIT_VERSION
     idle.cleaning(1, out.Cleaned(0, 0))
-    waiting, idle.project_id = idle.project_id, ours
-    for _ in range(6):
-        looks(idle)
-        ends(idle, built())
-    looks(idle)
-    assert idle.preview(BRANCH_IID).source_branch == "python-3.99"
-    assert newest(idle).pins == pins
-    ends(idle, out.StageFailed(LACKS, None, pins))
-    looks(idle)
+    idle.project_id = ours
+    assert "python-3.99 default" in goes_on(idle, toolforge)
     asked = Probe("python-3.99", DEFAULT)
     assert known(idle)[asked].was_built is False
-    with idle.store.read() as tx:
-        (seen,) = [one for one in tx.runtimes() if one.wanted == "3.99"]
-    assert (seen.source, seen.is_refused(idle.now)) == (runtimes.PROBE, True)
-    idle.later(8 * DAY)
-    while idle.preview(BRANCH_IID).source_branch != "python-3.99" or newest(idle).is_settled:
-        looks(idle)
-        if idle.preview(BRANCH_IID).source_branch != "python-3.99":
-            ends(idle, built())
-    ends(idle, built("3.99.1"))
+    for _ in range(3):
+        # Without the probe the refusal would be too old some day, and it would be built in vain.
+        idle.later(7 * DAY)
+        assert "python-3.99 default" in goes_on(idle, toolforge)
+        idle.lifecycle.sweep(idle.now)
+    toolforge.more.add("3.99")
+    idle.later(7 * DAY)
+    assert "python-3.99 default" in goes_on(idle, toolforge)
     idle.lifecycle.sweep(idle.now)
     idle.project_id = waiting
-    assert idle.states() == ["superseded", "queued"], "it is built now"
+    assert idle.states() == ["superseded", "queued"], "it is built now, and was not before"
     idle.project_id = ours
     looks(idle)
     assert asked not in known(idle)
