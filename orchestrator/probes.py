@@ -34,12 +34,14 @@ def _python(version: str) -> Mapping[str, str]:
 
 
 def _node(version: str) -> Mapping[str, str]:
-    package = {"name": "probe", "version": "1.0.0", "private": True}
+    package = {"name": "probe", "version": "1.0.0"}
+    lock = package | {"lockfileVersion": 3, "requires": True, "packages": {"": package}}
     # Where nothing is asked for, the buildpack takes an older one, which has long-term support.
     asked = {"engines": {"node": version or "*"}}
     serve = 'require("http").createServer((_, answer) => answer.end("ok\\n")).listen(process.env.PORT);\n'
     return {
         "package.json": json.dumps(package | asked, indent=2) + "\n",
+        "package-lock.json": json.dumps(lock, indent=2) + "\n",
         "index.js": serve,
         "Procfile": "web: node index.js\n",
     }

@@ -88,7 +88,7 @@ def look(journal: Journal, tx: Tx, project: Project, every: float, now: float) -
     newest = next(iter(tx.deployments_of(present.id, limit=1)), None) if present else None
     is_idle = _is_idle(tx)
     if newest is not None and newest.state is State.QUEUED and not is_idle:
-        # What waits is looked at again and again; an idle pool is noticed by the next of these looks, too.
+        # While something waits a plan is made each second; a look like this one comes once a minute.
         newest = journal.put_deployment(newest, preview.end(newest, State.CANCELLED, now))
     if newest is not None and (not newest.is_settled or tx.account_of(newest.preview_id) is not None):
         return
@@ -103,10 +103,10 @@ def look(journal: Journal, tx: Tx, project: Project, every: float, now: float) -
 
 
 def _is_idle(tx: Tx) -> bool:
-    """Whether a build could begin at once that nobody waits for."""
+    """Whether there are accounts on which something may be tried that nobody waits for."""
     is_free = (t.account.c.state == AccountState.FREE) & ~t.account.c.drain
     free = tx.connection.scalar(select(func.count()).where(is_free)) or 0
-    return free >= FREE_FOR_SPARES and not tx.waiting_count() and not tx.switches().is_frozen
+    return free >= FREE_FOR_SPARES and not tx.switches().is_frozen
 
 
 def _as_they_should_be(tx: Tx, now: float) -> Mapping[Probe, Tried]:
@@ -122,14 +122,14 @@ def _judged(tx: Tx, one: Tried, newest: Deployment) -> Tried:
     """What is known of a probe, with how its try ended where that was the newest of all."""
     if one.deployment_id != newest.id or (one.checked_at or 0.0) >= newest.since or one.again_at is not None:
         return one
-    after = replace(one, again_at=newest.since)
+    why = newest.failure.summary if newest.failure else ""
     if mainline.is_verdict(newest):
-        why = newest.failure.summary if newest.failure else ""
         was_built = newest.state is State.STOPPED
         after = replace(one, checked_at=newest.since, was_built=was_built, why=why)
-    elif newest.state is State.FAILED:
-        why = newest.failure.summary if newest.failure else ""
-        after = replace(one, again_at=newest.since + probes.AGAIN_SECONDS, why=why)
+    else:
+        # One that gave way comes back as soon as the pool is idle again.
+        pause = probes.AGAIN_SECONDS if newest.state is State.FAILED else 0.0
+        after = replace(one, again_at=newest.since + pause, why=why or one.why)
     put(tx, after)
     return after
 
