@@ -101,9 +101,9 @@ def _look_at_everything(**_: object) -> None:
     """What happened while the clock stood still is found now, not when its next round comes."""
     now = time.time()
     try:
-        parts.lifecycle.set_probes(parts.settings.public_url, now)
         parts.lifecycle.inspect_all(now)
         parts.lifecycle.compare_by(now)
+        parts.lifecycle.set_probes(parts.settings.public_url, now)
     except (*AWAY, Conflict) as error:
         log.warning("nothing is looked at before its time: %s", type(error).__name__)
 

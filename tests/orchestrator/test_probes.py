@@ -391,6 +391,14 @@ def test_what_could_not_begin_before_the_pool_was_needed_is_taken_back(parts: Pa
     assert world.states(BRANCH_IID) == ["cancelled", "building"]
 
 
+def test_who_waits_for_an_approval_holds_nothing_up(parts: Parts) -> None:
+    world = World(parts, accounts=2)
+    world.sees(1, fork=True)
+    assert world.deployment(1).step is Step.AWAIT_APPROVAL
+    looks(with_probes(world))
+    assert newest(world).state is State.BUILDING
+
+
 def test_a_toolforge_in_trouble_is_not_insisted_on(idle: World) -> None:
     looks(idle)
     for _ in range(6):
