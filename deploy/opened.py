@@ -31,6 +31,6 @@ def connected_project(parts: Parts, path: str) -> Project:
     """The project ``group/name``; raises :class:`BadInput` when it is not connected."""
     with parts.store.read() as tx:
         found = tx.project_at(path)
-    if found is None:
+    if found is None or found.is_ours:
         raise BadInput(f"'{path}' is not connected; `toolforge-preview project list` shows those that are.")
     return found

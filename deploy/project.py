@@ -140,7 +140,7 @@ def project_list() -> None:
     """List the connected projects."""
     with opened_parts().store.read() as tx:
         for connected in tx.projects():
-            if connected.removed_at is not None:
+            if connected.removed_at is not None or connected.is_ours:
                 continue
             weight = "" if connected.weight == 1 else f"  weight {connected.weight:g}"
             click.echo(f"{connected.path}  {connected.web_url}{weight}")

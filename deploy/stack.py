@@ -150,8 +150,9 @@ class Stack:
                 "stable_seconds": 1.0,
                 "check_seconds": 10.0,
                 "start_seconds": 60.0,
-                # Who measures wants the processors; who shows asks for pictures.
+                # Who measures wants the processors; who shows asks for pictures, or for probes.
                 "chromium": "",
+                "probe_days": 0,
             }
             | self._overrides
         )

@@ -16,6 +16,7 @@ from orchestrator import (
     planning,
     pool,
     preview,
+    probing,
     progress,
     quiet,
     rules,
@@ -318,6 +319,11 @@ class Change(Journal):
         """GitLab showed the project's default branch like this."""
         watching.look(self, self._tx, project, branch, self._now)
 
+    def probe(self, project: Project) -> None:
+        """Write down what the newest build of a tiny repository of ours showed, and begin the next."""
+        if project.removed_at is None:
+            probing.look(self, self._tx, project, self._policy.probe_seconds, self._now)
+
     def disconnect(self, project: Project) -> None:
         """Take nothing from the project any more, and take down all that it has."""
         why = "the project was disconnected"
@@ -403,7 +409,9 @@ class Change(Journal):
         if isinstance(outcome, out.WrongCommit):
             self._look_again(current)
         self._adapt(outcome)
-        if after.is_spare and not after.is_pending and current.is_pending:
+        if after.is_probe:
+            self._go_on_probing(after)
+        elif after.is_spare and not after.is_pending and current.is_pending:
             watching.judge(self, self._tx, after, self._now)
         is_decided = current.is_pending and not after.is_pending
         is_blocked = after.state is State.BLOCKED and current.state is not State.BLOCKED
@@ -411,6 +419,12 @@ class Change(Journal):
             samechange.tell(self, self._tx, after, self._now)
         if after.is_settled or after.step in preview.AT_REST:
             self._release_of(current)
+
+    def _go_on_probing(self, tried: Deployment) -> None:
+        """Once nothing of it is left to remove, it is looked at what came of it."""
+        if tried.is_settled:
+            project_id = self._tx.preview(tried.preview_id).project_id
+            self._tx.compare_project_by(project_id, self._now)
 
     def _has_time_to_spare(self, current: Deployment, outcome: out.Outcome) -> bool:
         """Whether nobody would miss what a second opinion takes; not looked at where none is wanted."""

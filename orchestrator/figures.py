@@ -11,8 +11,8 @@ from orchestrator import counting, watching
 from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.pool import AccountState
-from orchestrator.preview import PENDING, WATCH, State, Step
-from orchestrator.records import Kind
+from orchestrator.preview import PENDING, SPARE, State, Step
+from orchestrator.records import OURS, Kind
 from orchestrator.scheduler import Limits
 from orchestrator.store import Tx
 from orchestrator.switches import Stop
@@ -77,7 +77,7 @@ def figures(tx: Tx, limits: Limits, now: float) -> Figures:
         reports_pending=_number(tx, _REPORTS.where(t.report_state.c.due_at.is_not(None))),
         reports_refused=_number(tx, _REPORTS.where(t.report_state.c.error != "")),
         switches={stop: sum(switch.stop is stop for switch in on) for stop in Stop},
-        projects=_number(tx, select(func.count()).select_from(t.project)),
+        projects=_number(tx, select(func.count()).where(t.project.c.gitlab_id != OURS)),
         branches=_branches(tx),
         counts=counting.read(connection),
     )
@@ -94,14 +94,14 @@ _DEPLOYMENTS = (
     # What waits for an idle pool is no queue.
     .where(
         t.deployment.c.state.in_(_STATES),
-        or_(t.deployment.c.trigger != WATCH, t.deployment.c.state != State.QUEUED),
+        or_(t.deployment.c.trigger.not_in(SPARE), t.deployment.c.state != State.QUEUED),
     )
     .group_by(t.deployment.c.state, t.deployment.c.step)
 )
 _FIRST_WAITING = select(func.min(t.deployment.c.step_since)).where(
     t.deployment.c.state == State.QUEUED,
     t.deployment.c.step == Step.AWAIT_SLOT,
-    t.deployment.c.trigger != WATCH,
+    t.deployment.c.trigger.not_in(SPARE),
 )
 _REPORTS = select(func.count()).select_from(t.report_state)
 

@@ -103,16 +103,16 @@ def learn(tx: Tx, current: Deployment, outcome: out.Outcome, now: float) -> None
     match outcome:
         case out.StageFailed(failure, log, pins):
             _notice(tx, current, log, pins, (), now)
-            _learn_refused(tx, opinion.builder_of(current), pins, failure.cause, now)
+            _learn_refused(tx, current, opinion.builder_of(current), pins, failure.cause, now)
         case out.BuildSucceeded(log=log) if log is not None:
             used = _used(current, log.text)
             _notice(tx, current, log, (), used, now)
-            _learn_used(tx, opinion.builder_of(current), used, now)
+            _learn_used(tx, current, opinion.builder_of(current), used, now)
         case out.OpinionGiven(Says.BUILDS, log):
-            _learn_used(tx, LATEST, _used(current, log.text), now)
+            _learn_used(tx, current, LATEST, _used(current, log.text), now)
         case out.OpinionGiven(Says.LACKS, _, failure) if failure is not None:
             missing = [pin for pin in current.pins if pin.runtime == runtimes.MISSING[failure.cause]]
-            _learn_refused(tx, LATEST, missing, failure.cause, now)
+            _learn_refused(tx, current, LATEST, missing, failure.cause, now)
         case _:
             pass
 
@@ -122,15 +122,20 @@ def newest(tx: Tx, failure: Failure, now: float) -> str:
     return opinion.newest(runtimes.MISSING[failure.cause], tx.runtimes(None), now)
 
 
-def _learn_refused(tx: Tx, builder: str, pins: Iterable[Pin], cause: str, now: float) -> None:
+def _learn_refused(tx: Tx, by: Deployment, builder: str, pins: Iterable[Pin], cause: str, now: float) -> None:
     for pin in pins:
-        refused = replace(_known(tx, builder, pin.runtime, pin.wanted), refused_at=now, cause=cause)
-        tx.put_runtime(refused, now)
+        known = _known(tx, builder, pin.runtime, pin.wanted)
+        tx.put_runtime(replace(known, refused_at=now, cause=cause, source=_source(by)), now)
 
 
-def _learn_used(tx: Tx, builder: str, used: Iterable[tuple[str, str]], now: float) -> None:
+def _learn_used(tx: Tx, by: Deployment, builder: str, used: Iterable[tuple[str, str]], now: float) -> None:
     for runtime, wanted in sorted(used):
-        tx.put_runtime(replace(_known(tx, builder, runtime, wanted), seen_at=now), now)
+        known = _known(tx, builder, runtime, wanted)
+        tx.put_runtime(replace(known, seen_at=now, source=_source(by)), now)
+
+
+def _source(by: Deployment) -> str:
+    return runtimes.PROBE if by.is_probe else runtimes.PROJECT
 
 
 def _used(current: Deployment, log: str) -> Collection[tuple[str, str]]:

@@ -181,4 +181,6 @@ class Journal:
     def report(self, preview_id: int, *, at_once: bool = False) -> None:
         """GitLab is to be told of the preview: at once, or together with what follows soon."""
         at = self._now if at_once else self._now + _GATHER_SECONDS
-        self._dues.append(self._tx.mark_report(preview_id, at))
+        due = self._tx.mark_report(preview_id, at)
+        if due is not None:
+            self._dues.append(due)

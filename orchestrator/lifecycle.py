@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import comparison, doubt, foresight, jumps, keeping, pool, preview, rules
+from orchestrator import comparison, doubt, foresight, jumps, keeping, pool, preview, probing, rules
 from orchestrator import outcome as out
 from orchestrator.change import OURSELVES, Change
 from orchestrator.errors import BadInput, Conflict
@@ -166,6 +166,30 @@ class Lifecycle:
         if found.iids:
             log.info("project %s: %s merge requests are not as we knew them", claim.id, len(found.iids))
         return dues
+
+    def set_probes(self, public_url: str, now: float) -> None:
+        """Build tiny repositories of our own, which are cloned from there, now and then; or no longer."""
+        with self._operating(OURSELVES, now) as (tx, change):
+            before = probing.ours(tx)
+            if self._policy.probe_seconds:
+                probing.set_up(tx, public_url, now)
+            elif before is not None:
+                change.disconnect(before)
+                probing.forget(tx)
+            change.finish()
+
+    def probe(self, claim: Claim, now: float) -> list[Due]:
+        """See what the newest of these builds came to, and begin the next one that is due.
+
+        To be looked at again when that has ended, or soon, since the pool may be idle then.
+        """
+        with self._store.write_alone() as tx:
+            if not tx.holds(claim, now):
+                raise Conflict("somebody else looks at the probes by now")
+            change = Change(tx, self._policy, now, who=OURSELVES)
+            change.probe(tx.project(claim.id))
+            tx.put_off(claim, now + min(self._policy.catch_up_seconds, _MINUTE))
+            return change.finish()
 
     def compare_by(self, at: float) -> None:
         """Compare every project with GitLab at `at`, since something may have been missed."""

@@ -55,7 +55,7 @@ def is_due(
     """
     if newest is not None and newest.is_pending:
         return False
-    if newest is not None and not _is_verdict(newest):
+    if newest is not None and not is_verdict(newest):
         # One that gave way to a merge request comes back as soon as the pool is idle again.
         return newest.state is not State.FAILED or now - newest.created_at >= _AGAIN_SECONDS
     if verdict.checked_at is None or now - verdict.checked_at >= WEEK_SECONDS:
@@ -70,7 +70,7 @@ def may_be_due(verdict: Verdict, newest: Deployment | None, builder_changed_at: 
     return is_pending or verdict.is_broken or is_due(verdict, newest, None, builder_changed_at, now)
 
 
-def _is_verdict(ended: Deployment) -> bool:
+def is_verdict(ended: Deployment) -> bool:
     """True where an end says something of the commit: not where Toolforge, GitLab or the pool failed it."""
     if ended.state is State.FAILED:
         failure = ended.failure
@@ -82,7 +82,7 @@ def _is_verdict(ended: Deployment) -> bool:
 
 def judged(before: Verdict, ended: Deployment, now: float) -> Verdict:
     """What is known after a deployment of the default branch has ended."""
-    if not _is_verdict(ended):
+    if not is_verdict(ended):
         return before
     checked = replace(before, checked_at=now)
     if ended.state is State.STOPPED:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from orchestrator import reading, watching
+from orchestrator import probing, reading, watching
 from orchestrator.builder import Builder
 from orchestrator.errors import NotFound
 from orchestrator.incidents import LATELY_SECONDS, Affected, Incident, incidents
@@ -18,6 +18,7 @@ from orchestrator.mainline import Verdict
 from orchestrator.moves import Advice, Asked, advice
 from orchestrator.pool import Account
 from orchestrator.preview import Deployment, State
+from orchestrator.probes import Tried
 from orchestrator.reading import Change, NumberedEvent, Sought
 from orchestrator.records import Lease, Preview, Project
 from orchestrator.runtimes import DEFAULT, RuntimeSeen, version_order
@@ -168,7 +169,7 @@ class Pages:
             places=places,
             incidents=common,
             failures=[Failed(names[failed.preview_id], failed) for failed in failures],
-            projects=projects,
+            projects=_connected(projects),
             names=names,
             at=now,
         )
@@ -281,7 +282,7 @@ class Pages:
     def projects(self) -> list[Project]:
         """All connected projects by path."""
         with self._store.read() as tx:
-            return [project for project in tx.projects() if project.removed_at is None]
+            return _connected(tx.projects())
 
     def branches(self) -> Mapping[int, BranchState]:
         """The default branches that are watched, by the project's id."""
@@ -327,6 +328,11 @@ class Pages:
                     asked = Asked(paths[preview.project_id], pin, one.created_at, preview.reference)
                     newest.setdefault((preview.project_id, pin.runtime), asked)
             return advice(newest.values(), tx.runtimes(), watching.builder(tx).changed_at, now)
+
+    def probes(self) -> list[Tried]:
+        """The builds of tiny repositories of our own."""
+        with self._store.read() as tx:
+            return probing.known(tx)
 
     def newest_change(self) -> int:
         """The number of the newest change; 0 before the first."""
@@ -410,6 +416,10 @@ class Pages:
             leases=leases,
             address=self._views.address(account.name),
         )
+
+
+def _connected(projects: Sequence[Project]) -> list[Project]:
+    return [one for one in projects if one.removed_at is None and not one.is_ours]
 
 
 def _branch_state(tx: Tx, project: Project) -> BranchState:

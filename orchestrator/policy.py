@@ -43,6 +43,8 @@ class Policy:
     kept_per_project: int = 2
     #: How often the open merge requests of a project are compared with what we know.
     catch_up_seconds: float = 900.0
+    #: How often tiny repositories of our own are built, to learn what the builders have; 0: never.
+    probe_seconds: float = 7 * _DAY
     #: Share of the live previews that one pass of such a comparison, or of the janitor, may take down.
     most_taken_down_share: float = 0.25
     #: What bots push is only checked, and not kept for review.

@@ -89,6 +89,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     ): "the merge request was closed, or somebody said stop, while it waited for the builder",
     (State.BUILDING, State.BLOCKED): "the builder lacks its version, for which its project waits",
     (State.BUILDING, State.STARTING): "the build succeeded and the image is known",
+    (State.BUILDING, State.STOPPED): "the build succeeded, and nothing else was wanted",
     (State.BUILDING, State.FAILED): "the build failed or took too long",
     (State.BUILDING, State.SUPERSEDED): "a newer commit was pushed while it was built",
     (
@@ -157,6 +158,10 @@ COMMAND = "command"
 UNBLOCKED = "version there"
 #: The trigger of deployments of a default branch, which nobody waits for.
 WATCH = "watch"
+#: The trigger of builds of our own tiny repositories (see ``probes.py``).
+PROBE = "probe"
+#: Triggers of what nobody waits for.
+SPARE = frozenset({WATCH, PROBE})
 #: Triggers of deployments that somebody asked for by a command.
 ASKED_FOR = frozenset({COMMAND, REBUILD})
 #: At these steps the address of the preview serves, or may serve, this deployment's image.
@@ -248,7 +253,12 @@ class Deployment:
     @property
     def is_spare(self) -> bool:
         """True for what is tried only with what nobody needs, without being published, and is not kept."""
-        return self.trigger == WATCH
+        return self.trigger in SPARE
+
+    @property
+    def is_probe(self) -> bool:
+        """True for what is only built, to learn what the builder has."""
+        return self.trigger == PROBE
 
     @property
     def is_pending(self) -> bool:

@@ -217,6 +217,8 @@ def _built(built: Deployment, scene: Scene) -> Deployment:
     if to_build(built) is not None:
         again = replace(built, build_id=None, attempts=0)
         return at_step(again, Step.START_BUILD, scene.now, due_at=scene.now)
+    if built.is_probe:
+        return moved(built, State.STOPPED, Step.TIDY, scene.now, due_at=scene.now)
     if built.check_only:
         return at_step(replace(built, attempts=0), Step.AWAIT_PLACE, scene.now, due_at=None)
     beside = built.is_spare or scene.serving is not None or scene.address_busy
@@ -368,7 +370,10 @@ def _(outcome: out.NotNow, deployment: Deployment, scene: Scene) -> Deployment:
         return _apply(dropped, deployment, scene)
     if outcome.may_have_happened and deployment.holds_build_slot and deployment.build_id is None:
         deployment = unsure(deployment, scene.now)
-    is_given_up = not scene.frozen and _is_over(deployment, scene, scene.patience.outage_seconds)
+    # Nobody waits for a probe: it does not bother a Toolforge that is in trouble.
+    is_enough = deployment.is_probe and deployment.attempts >= _OUTAGE_ATTEMPTS
+    is_over = is_enough or _is_over(deployment, scene, scene.patience.outage_seconds)
+    is_given_up = is_over and not scene.frozen
     if deployment.is_pending and deployment.state is not State.BLOCKED and is_given_up:
         failure = _was_away(deployment, scene.patience, outcome.reason)
         if deployment.step is Step.ROLL_BACK:
@@ -415,6 +420,8 @@ def _minutes(seconds: float) -> str:
 
 
 def _was_away(deployment: Deployment, patience: Patience, reason: str) -> Failure:
+    if deployment.is_probe:
+        return toolforge_failed(f"Toolforge could not be used: {reason}")
     lasted = _minutes(patience.outage_seconds)
     if deployment.step is not Step.READ_FILE:
         return toolforge_failed(f"Toolforge could not be used for {lasted}: {reason}")

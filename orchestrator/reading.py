@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, or_, select
 
 from orchestrator import tables as t
 from orchestrator.pool import Account
-from orchestrator.preview import Deployment, State, Step
+from orchestrator.preview import PROBE, Deployment, State, Step
 from orchestrator.records import BRANCH_IID, Event, Lease, Preview
 from orchestrator.rows import account_from, deployment_from, event_from, lease_from, preview_from
 from orchestrator.store import Tx
@@ -152,8 +152,9 @@ def newest_try(tx: Tx, project_id: int) -> Deployment | None:
 
 
 def failures_since(tx: Tx, since: float, *, most: int) -> list[Deployment]:
-    """What failed after `since`, the newest first."""
+    """What failed after `since`, the newest first; not what was tried to see whether it would."""
     failed = (t.deployment.c.state == State.FAILED) & (t.deployment.c.since > since)
+    failed &= t.deployment.c.trigger != PROBE
     query = _DEPLOYMENTS.where(failed).order_by(t.deployment.c.since.desc()).limit(most)
     return [deployment_from(row) for row in tx.connection.execute(query)]
 
@@ -161,7 +162,7 @@ def failures_since(tx: Tx, since: float, *, most: int) -> list[Deployment]:
 def asked_for(tx: Tx, *, most: int) -> list[tuple[Preview, Deployment]]:
     """What default branches and merged merge requests ask for, by the newest `most` deployments that tell."""
     is_theirs = or_(t.preview.c.iid == BRANCH_IID, t.preview.c.mr_state == "merged")
-    query = _DEPLOYMENTS.where(is_theirs, t.deployment.c.pins.is_not(None))
+    query = _DEPLOYMENTS.where(is_theirs, t.deployment.c.pins.is_not(None), t.deployment.c.trigger != PROBE)
     found = [
         deployment_from(row)
         for row in tx.connection.execute(query.order_by(t.deployment.c.id.desc()).limit(most))

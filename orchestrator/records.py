@@ -73,7 +73,14 @@ class Project:
     image_bytes: int | None = None
     build_seconds: float | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        """True for what the probes belong to, of which GitLab knows nothing."""
+        return self.gitlab_id == OURS
 
+
+#: Stands in the place of GitLab's number, for the project of our own that the probes belong to.
+OURS = 0
 #: Stands for a project's default branch in the place of a merge request's number; those begin at 1.
 BRANCH_IID = 0
 

@@ -17,6 +17,8 @@ from orchestrator.outcome import Failure, Pin
 #: Toolforge's builders: the one that is used where nothing is said, and its successor.
 DEFAULT, LATEST = "default", "latest"
 BUILDERS = (DEFAULT, LATEST)
+#: By what something is shown: a build of a project, or one of a tiny repository of our own.
+PROJECT, PROBE = "project", "probe"
 #: What is known is kept for so long after the refusal.
 KEPT_SECONDS = 90 * 86400.0
 #: A file with a pin is read so far.
@@ -43,6 +45,8 @@ class RuntimeSeen:
     seen_at: float | None = None
     #: Of :data:`BUILDERS`.
     builder: str = DEFAULT
+    #: By what the newest of both was shown: :data:`PROJECT`, :data:`PROBE`.
+    source: str = PROJECT
 
     def is_refused(self, now: float) -> bool:
         """True while nothing speaks against its being refused again."""

@@ -18,8 +18,8 @@ from orchestrator.preview import ASKED_FOR, OPINION_STEPS, Deployment, State, St
 from orchestrator.records import Project
 
 _SUCCESSES_TO_RISE = 3
-#: Accounts that stay free beside one on which something is tried that nobody waits for.
-_LEFT_FREE = 1
+#: So many accounts have to be free before something is tried on one of them that nobody waits for.
+FREE_FOR_SPARES = 2
 
 
 @dataclass(frozen=True)
@@ -327,9 +327,11 @@ class _Planner:
             self.decisions += [GiveUp(deployment_id) for deployment_id in sorted(snapshot.spares_going)]
             self._given_up = len(snapshot.spares_going)
             return
-        if snapshot.spares_going or len(self._free) < _LEFT_FREE + 1:
+        if snapshot.spares_going or len(self._free) < FREE_FOR_SPARES:
             return
-        for waiting in sorted(snapshot.spares, key=lambda one: one.since):
+        # What it was tried on before may still be on its way to be clean.
+        ready = [one for one in snapshot.spares if one.preview_id not in self._held]
+        for waiting in sorted(ready, key=lambda one: one.since):
             account_id = self._fitting(self._free, waiting)
             if account_id is not None:
                 self._start(waiting, self._places[account_id])

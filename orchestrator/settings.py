@@ -198,6 +198,13 @@ class Settings(BaseSettings):
         le=86400.0,
         description="How often GitLab's open merge requests are compared with what we know.",
     )
+    probe_days: float = Field(
+        Policy.probe_seconds / _DAY,
+        ge=0,
+        le=_LONGEST_DAYS,
+        description="How often tiny repositories of our own are built where nobody needs the pool, to learn "
+        "which versions of languages the builders have; 0: never. See operations.md.",
+    )
     most_taken_down_share: float = Field(
         Policy.most_taken_down_share,
         gt=0,
@@ -463,6 +470,7 @@ class Settings(BaseSettings):
             janitor_seconds=self.janitor_seconds,
             quiet=Quiet(people_seconds=self.quiet_seconds, bot_seconds=self.bot_quiet_seconds),
             catch_up_seconds=self.catch_up_seconds,
+            probe_seconds=self.probe_days * _DAY,
             most_taken_down_share=self.most_taken_down_share,
             logs_per_preview=self.logs_per_preview,
             keep_seconds=self.keep_seconds,

@@ -18,7 +18,7 @@ from orchestrator import statements as sql
 from orchestrator import tables as t
 from orchestrator.lifetime import young_until
 from orchestrator.pool import Account, AccountState
-from orchestrator.preview import AT_REST, PENDING, WATCH, Deployment, State, Step
+from orchestrator.preview import AT_REST, PENDING, SPARE, Deployment, State, Step
 from orchestrator.rows import account_from, deployment_from
 
 #: So many rows are asked for by their ids in one statement.
@@ -41,7 +41,9 @@ _UNFINISHED = _GOING.where(
     or_(t.deployment.c.state.in_(PENDING), t.deployment.c.due_at > 0),
     t.deployment.c.step.not_in(AT_REST),
 )
-_QUEUED = select(func.count()).where(t.deployment.c.state == State.QUEUED, t.deployment.c.trigger != WATCH)
+_QUEUED = select(func.count()).where(
+    t.deployment.c.state == State.QUEUED, t.deployment.c.trigger.not_in(SPARE)
+)
 _IS_LIVE = t.deployment.c.state == State.LIVE
 _LIVE_OF = _GOING.where(
     t.deployment.c.preview_id.in_(bindparam("ids", expanding=True)),
@@ -131,7 +133,7 @@ _IN_NEED = select(t.deployment.c.preview_id).where(
 _IN_THE_QUEUE = select(t.deployment.c.preview_id).where(
     t.deployment.c.state == State.QUEUED,
     t.deployment.c.step == Step.AWAIT_SLOT,
-    t.deployment.c.trigger != WATCH,
+    t.deployment.c.trigger.not_in(SPARE),
 )
 #: Tell ``ids`` of the queue at ``at``, unless they are told something before.
 _MARK_QUEUE = (

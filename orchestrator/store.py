@@ -192,7 +192,7 @@ class Tx(Stock):
     # --- projects and previews ------------------------------------------------------------------------
 
     def projects(self) -> list[Project]:
-        """All projects that are, or were, connected, by path."""
+        """All projects that are, or were, connected, by path; and that of the probes, for what is theirs."""
         return [
             project_from(row)
             for row in self._connection.execute(select(t.project).order_by(t.project.c.path))
@@ -294,8 +294,10 @@ class Tx(Stock):
         query = select(t.preview).where(t.preview.c.iid != BRANCH_IID).order_by(t.preview.c.id.desc())
         return [preview_from(row) for row in self._connection.execute(query.limit(limit))]
 
-    def put_preview(self, project_id: int, seen: MergeRequest, *, as_of: float) -> Preview:
-        """Write down what GitLab said of the merge request at `as_of`.
+    def put_preview(
+        self, project_id: int, seen: MergeRequest, *, as_of: float, is_told: bool = True
+    ) -> Preview:
+        """Write down what GitLab said of the merge request at `as_of`; only one that `is_told` has a report.
 
         Raises :class:`Conflict` when somebody else writes its first line at the same moment.
         """
@@ -318,7 +320,8 @@ class Tx(Stock):
                 )
             except IntegrityError:
                 raise Conflict("somebody else has just written down the same merge request") from None
-            self._insert(t.report_state, preview_id=preview_id, told={}, error="")
+            if is_told:
+                self._insert(t.report_state, preview_id=preview_id, told={}, error="")
             return self.preview(preview_id)
         self._connection.execute(update(t.preview).where(t.preview.c.id == known.id).values(**values))
         return self.preview(known.id)
@@ -796,10 +799,13 @@ class Tx(Stock):
             .values(due_at=now, attempts=1, version=table.c.version + 1)
         )
 
-    def mark_report(self, preview_id: int, at: float) -> Due:
-        """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned."""
-        self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
-        return Due(Kind.REPORT, preview_id, at)
+    def mark_report(self, preview_id: int, at: float) -> Due | None:
+        """Something that GitLab is told of may have changed: tell it at `at`, or earlier if so planned.
+
+        None where GitLab is told nothing of it.
+        """
+        marked = self._connection.execute(sql.MARK_REPORT, {"which": preview_id, "at": at})
+        return Due(Kind.REPORT, preview_id, at) if marked.rowcount else None
 
     def told(self, preview_id: int) -> tuple[Mapping[str, Any], int, int]:
         """What GitLab was last told, the version of what it should be told, and failed tries so far."""
@@ -908,6 +914,7 @@ class Tx(Stock):
         is_old = [or_(column.is_(None), column < long_ago) for column in times]
         self._connection.execute(t.runtime_seen.delete().where(*is_old))
         values = {"cause": seen.cause, "refused_at": seen.refused_at, "seen_at": seen.seen_at}
+        values["source"] = seen.source
         key = {"builder": seen.builder, "runtime": seen.runtime, "wanted": seen.wanted}
         is_it = [columns[name] == value for name, value in key.items()]
         changed = self._connection.execute(update(t.runtime_seen).where(*is_it).values(values))

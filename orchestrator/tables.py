@@ -350,6 +350,23 @@ main_watch = Table(
     Column("failure", JSON(none_as_null=True)),
 )
 
+# Tiny repositories of our own, each a branch, and what the builders made of them: see probes.py.
+probe = Table(
+    "probe",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("builder", String(32), primary_key=True),
+    # Of its newest try; null, all: there was none.
+    Column("deployment_id", Integer),
+    Column("tried_at", Double),
+    # When a try without a verdict is repeated; null: it had one, or goes on.
+    Column("again_at", Double),
+    # The newest verdict.
+    Column("checked_at", Double),
+    Column("was_built", Boolean),
+    Column("why", Words(255), nullable=False, server_default=""),
+)
+
 # What became of the builds with a version of a language, or with what repositories asked for.
 runtime_seen = Table(
     "runtime_seen",
@@ -362,6 +379,8 @@ runtime_seen = Table(
     # Null: never.
     Column("refused_at", Double),
     Column("seen_at", Double),
+    # By what it was shown last: see runtimes.py.
+    Column("source", String(16), nullable=False, server_default="project"),
     UniqueConstraint("builder", "runtime", "wanted"),
 )
 

@@ -64,8 +64,8 @@ def _stage_seconds(before: Deployment, after: Deployment, now: float) -> float |
         begin = max(before.step_since, before.ready_at or 0.0)
         return max(now - begin, 0.0) if is_turn else None
     came_to_its_end = before.state in PENDING and after.state in {*PENDING, State.LIVE, State.FAILED}
-    was_only_checked = before.state in {State.STARTING, State.CHECKING} and after.state is State.STOPPED
-    went_on = after.state is not State.QUEUED and (came_to_its_end or was_only_checked)
+    was_enough = before.state in PENDING and after.state is State.STOPPED
+    went_on = after.state is not State.QUEUED and (came_to_its_end or was_enough)
     return max(now - before.since, 0.0) if went_on else None
 
 

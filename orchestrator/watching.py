@@ -120,8 +120,8 @@ def change_watch(journal: Journal, tx: Tx, project: Project, given: MainWatch, n
         tx.compare_project_by(project.id, now)
 
 
-def put_branch(tx: Tx, project: Project, branch: Branch, now: float) -> Preview:
-    """Write down what GitLab said of the default branch at `now`."""
+def put_branch(tx: Tx, project: Project, branch: Branch, now: float, *, is_told: bool = True) -> Preview:
+    """Write down what GitLab said of the default branch at `now`; unless it `is_told`, it gets no report."""
     seen = MergeRequest(
         iid=BRANCH_IID,
         state=_STATE,
@@ -134,7 +134,7 @@ def put_branch(tx: Tx, project: Project, branch: Branch, now: float) -> Preview:
         source_project_id=project.gitlab_id,
         target_project_id=project.gitlab_id,
     )
-    return tx.put_preview(project.id, seen, as_of=now)
+    return tx.put_preview(project.id, seen, as_of=now, is_told=is_told)
 
 
 # --- the builder --------------------------------------------------------------------------------------

@@ -236,6 +236,12 @@ def builder_changes(_: Query) -> Listed[shapes.NoticedOut]:
     return Listed[shapes.NoticedOut](items=found)
 
 
+@operation("/builders/probes", returns=Listed[shapes.ProbeOut])
+def builder_probes(_: Query) -> Listed[shapes.ProbeOut]:
+    """Tiny repositories of our own that are built where nobody needs the pool, and what came of that."""
+    return Listed[shapes.ProbeOut](items=[shapes.ProbeOut.of(one) for one in _pages().probes()])
+
+
 @operation("/incidents", returns=Listed[shapes.IncidentOut])
 def incidents(_: Query) -> Listed[shapes.IncidentOut]:
     """What fails in several projects for the same cause."""

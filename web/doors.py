@@ -17,7 +17,7 @@ from orchestrator.errors import BadInput, NotFound
 from orchestrator.gitlab import DEVELOPER, MAINTAINER, REPORTER
 from orchestrator.records import Project
 from orchestrator.tokens import Scope
-from web import people, webhook
+from web import people, probes, webhook
 from web.parts import parts_of
 
 _POLICY = (
@@ -53,6 +53,8 @@ NEEDS: Mapping[str, Need] = {
     # GitLab's deliveries prove themselves; badges show nothing where the pages are not public.
     "webhook": Need.NOTHING,
     "badge": Need.NOTHING,
+    # Toolforge's build service clones it, and signs in nowhere.
+    "probes": Need.NOTHING,
     "sign_in": Need.NOTHING,
     "pages": Need.READER,
     "audit": Need.READER,
@@ -171,10 +173,12 @@ def _refuse_foreign_forms(csrf: CSRFProtect) -> None:
     """Browsers say from where a form was sent, and a form of ours has a token.
 
     Deliveries prove themselves, and the bearer of an API token has been given it: no browser sends one along.
+    Who clones the probes changes nothing.
     """
     if request.method in _SAFE or request.endpoint is None:
         return
-    if request.blueprint == webhook.blueprint.name or people.came_with_token():
+    is_no_form = request.blueprint in {webhook.blueprint.name, probes.blueprint.name}
+    if is_no_form or people.came_with_token():
         return
     origin = request.headers.get("Origin")
     if origin is not None and _origin(origin) != _origin(parts_of(current_app).settings.public_url):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
 
 from orchestrator.errors import TryLater
 from orchestrator.gitlab import MAINTAINER
@@ -54,11 +55,13 @@ def overview() -> str:
 
 
 @blueprint.get("/<path:project>/-/")
-def project(project: str) -> str:
+def project(project: str) -> str | Response:
     """One project."""
     page = _pages().project(project, before=request.args.get("before", type=int))
     if page is None:
         abort(404)
+    if page.project.is_ours:
+        return redirect(url_for("pages.builders", _anchor="probes"))
     badge = f"{parts_of(current_app).settings.public_url}{url_for('badge.of_project', project=project)}"
     try:
         may_set = people.is_operator() or people.has_level(MAINTAINER, page.project)
@@ -114,6 +117,7 @@ def builders() -> str:
         "builders.html",
         builders={builder: _pages().runtimes(builder) for builder in BUILDERS},
         changes=_pages().builder().changes,
+        probes=_pages().probes(),
         outlook=_pages().outlook(now),
         now=now,
         live=url_for("live.live"),

@@ -160,7 +160,8 @@ def has_level(level: int, project: Project) -> bool:
     Raises :class:`TryLater` when GitLab does not tell.
     """
     found = person()
-    if found is None:
+    if found is None or project.is_ours:
+        # Of what is ours GitLab knows nothing.
         return False
     return _told(lambda rights: rights.level(project.gitlab_id, found.id) >= level)
 

@@ -20,6 +20,7 @@ from orchestrator.outcome import Says
 from orchestrator.pages import BranchState, Named, Place, Row, Tenant
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State
+from orchestrator.probes import Tried
 from orchestrator.project_secrets import Secret
 from orchestrator.reading import NumberedEvent
 from orchestrator.records import Project
@@ -214,6 +215,10 @@ class RuntimeOut(BaseModel):
     refused_at: datetime | None = Field(description="When a build failed last, since the builder lacks it.")
     is_refused: bool = Field(description="Its builds are expected to fail.")
     cause: str = Field(description="As what the newest failure was told; empty: none was.")
+    source: str = Field(
+        description="What has shown the newer of the two: the build of a `project`, or of a `probe`, a tiny "
+        "repository of our own."
+    )
 
     @classmethod
     def of(cls, seen: RuntimeSeen, now: float) -> RuntimeOut:
@@ -226,6 +231,32 @@ class RuntimeOut(BaseModel):
             refused_at=_time(seen.refused_at),
             is_refused=seen.is_refused(now),
             cause=seen.cause,
+            source=seen.source,
+        )
+
+
+class ProbeOut(BaseModel):
+    """Builds of a tiny repository of our own, by which it is learned what a builder has."""
+
+    name: str = Field(description="Of its branch: a language, and the version that it asks for, if it does.")
+    builder: str = Field(description="`default`, or `latest`, its successor.")
+    tried_at: datetime | None = Field(description="When its newest build was asked for; null: it never was.")
+    checked_at: datetime | None = Field(description="When a build came to its end last.")
+    was_built: bool | None = Field(description="Whether that went well; null: there was none.")
+    why: Words = Field(description="Why it was not built, or why the newest try came to nothing.")
+    deployment: int | None = Field(description="Number of the newest try; its log can be had as any other.")
+
+    @classmethod
+    def of(cls, one: Tried) -> ProbeOut:
+        """The shape of what is known."""
+        return cls(
+            name=one.probe.name,
+            builder=one.probe.builder,
+            tried_at=_time(one.tried_at),
+            checked_at=_time(one.checked_at),
+            was_built=one.was_built,
+            why=one.why,
+            deployment=one.deployment_id,
         )
 
 

@@ -115,6 +115,7 @@ def _look_at_everything(**_: object) -> None:
     try:
         parts.lifecycle.inspect_all(now)
         parts.lifecycle.compare_by(now)
+        parts.lifecycle.set_probes(parts.settings.public_url, now)
     except (*AWAY, Conflict) as error:
         log.warning("nothing is looked at before its time: %s", type(error).__name__)
 

@@ -23,6 +23,8 @@ def compare(parts: Parts, claim: Claim, now: float) -> list[Due]:
     with parts.store.read() as tx:
         project = tx.project(claim.id)
         asks_for_branch = watching.may_be_due(tx, project, now)
+    if project.is_ours:
+        return parts.lifecycle.probe(claim, now)
     listed = parts.gitlab.open_merge_requests(project.gitlab_id)
     branch = _branch(parts, project) if asks_for_branch else None
     return parts.lifecycle.compared(claim, listed, now, branch=branch)

@@ -307,6 +307,8 @@ class Runner:
         return False
 
     def _tree(self, place: _Place, sha: str) -> str:
+        if place.project.is_ours:
+            return ""
         try:
             return self._parts.gitlab.tree(place.project.gitlab_id, sha)
         except GitLabError as error:
@@ -327,6 +329,8 @@ class Runner:
         return (content or b"").decode("utf-8", "replace")
 
     def _pins(self, place: _Place, deployment: Deployment, runtime: str) -> tuple[Pin, ...]:
+        if place.project.is_ours:
+            return tuple(pin for pin in deployment.pins if pin.runtime == runtime)
         gitlab, bounds = self._parts.gitlab, self._parts.settings.bounds()
         reading = Reading(gitlab, place.project, place.preview, deployment, bounds, frozenset({runtime}))
         try:

@@ -341,6 +341,8 @@ def test_it_is_tried_while_the_pool_is_idle_and_gives_way_to_the_first_who_goes_
     assert plan(replace(idle, building={1: 3}), Limits(), NOW) == [], "no slot"
     assert plan(replace(idle, spares_going=[990]), Limits(), NOW) == [], "one at a time"
     assert plan(replace(idle, frozen=True), Limits(), NOW) == []
+    tidying = [Place(1, a_spare(1).preview_id), Place(2, None), Place(3, None)]
+    assert plan(replace(idle, places=tidying), Limits(), NOW) == [Start(902, 2)], "it still has an account"
 
     going = Snapshot(
         [a_waiting(1)], [Place(1, 77, builds=1), Place(2, 5)], [Showing(5, NOW - 5000)], spares_going=[990]

@@ -17,16 +17,19 @@ import pytest
 from deploy.local.gitlab import LocalGitLab
 from deploy.local.seed import MergeRequest, Seeder
 from deploy.local.toolforge import LocalToolforge
-from orchestrator import preview
+from orchestrator import preview, probing
+from orchestrator import tables as t
 from orchestrator.bootstrap import Parts
 from orchestrator.connect import add_account, connect_project
 from orchestrator.pool import AccountState
 from orchestrator.preview import Deployment, State, Step
-from orchestrator.records import BRANCH_IID, Due, Kind
+from orchestrator.probes import Probe, branch
+from orchestrator.records import BRANCH_IID, Due, Kind, Project
 from orchestrator.report import STATUS_NAME
 from orchestrator.rules import MainWatch, RefusedVersions, Rules
-from orchestrator.runtimes import RuntimeSeen
+from orchestrator.runtimes import BUILDERS, RuntimeSeen
 from orchestrator.settings import load_settings
+from orchestrator.store import Tx
 from tests.fresh import Databases
 from tests.worker.cut_off import Moment, Watch, in_a_process_of_its_own, step_of
 from worker.claims import CLAIM_SECONDS
@@ -46,6 +49,9 @@ SCENARIO: dict[str, Any] = {
     "builds": [
         {"match": {"source_url": "*/broken-*", "image_name": "mr1-d2"}, "outcome": "failure"},
         {"match": {"source_url": "*/watched-*", "image_name": "mr0-d2"}, "outcome": "failure"},
+        {"match": {"ref": "refs/heads/python"}, "resolved_ref": branch("python").sha},
+        {"match": {"ref": "refs/heads/nodejs"}, "resolved_ref": branch("nodejs").sha},
+        {"match": {"ref": "refs/heads/go"}, "resolved_ref": branch("go").sha, "outcome": "failure"},
         {"match": {"source_url": "*/endless-*", "image_name": "mr1-d1"}, "duration": 10_000_000},
         {"match": {"source_url": "*/lacking-*", "image_name": "mr1-d1"}, **_LACKS},
         {"match": {"source_url": "*/lacking-*", "image_name": "*d1--latest"}, "duration": 10_000_000},
@@ -73,6 +79,7 @@ class World:
     ) -> None:
         toolforge, gitlab, self._seeder = servers
         number = next(_numbers)
+        self._is_probed = story == "probed"
         self.tool = f"{story}-account"
         self.tools = [self.tool]
         if story in BRANCH_STORIES:
@@ -115,6 +122,11 @@ class World:
     def now(self) -> float:
         return time.time() + self._offset
 
+    def _project(self, tx: Tx) -> Project:
+        """What the story is about: a project that was connected, or that of the probes."""
+        (found,) = [one for one in tx.projects() if one.is_ours is self._is_probed]
+        return found
+
     # --- what people do -------------------------------------------------------------------------------
 
     def _commits(self, branch: str, **files: str) -> str:
@@ -145,7 +157,7 @@ class World:
     def stops(self) -> None:
         """Somebody takes it down."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
             present = tx.preview_of(project.id, 1)
             assert present is not None
         self.parts.lifecycle.stop(present.id, "dana", "stopped by dana", self.now())
@@ -154,7 +166,7 @@ class World:
         """GitLab delivers that something has happened."""
         assert self.merge_request is not None
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         key = f"delivery-{next(_numbers)}"
         facts = {"username": "dana"}
         self.parts.lifecycle.receive(
@@ -187,7 +199,7 @@ class World:
         """The newest deployment."""
         assert self.merge_request is not None
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
             present = tx.preview_of(project.id, self.merge_request.iid)
             assert present is not None
             return tx.deployments_of(present.id)[0]
@@ -198,7 +210,7 @@ class World:
 
     def _has_deployments(self) -> bool:
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
             present = tx.preview_of(project.id, 1)
             return present is not None and bool(tx.deployments_of(present.id))
 
@@ -210,25 +222,25 @@ class World:
     def pauses(self) -> None:
         """Operators stop the project."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         self.parts.lifecycle.pause("operator", "a pause", self.now(), project_id=project.id)
 
     def sets_secret(self, name: str) -> None:
         """A Maintainer sets a secret of the project."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         self.parts.secrets.put(project.id, name, "hunter2-hunter2", "max", self.now())
 
     def takes_secret(self, name: str) -> None:
         """A Maintainer takes one away."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         self.parts.secrets.remove(project.id, name, "max", self.now())
 
     def waits_for_versions(self) -> None:
         """Maintainers have it wait for what the builder lacks."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         rules = Rules(refused_versions=RefusedVersions.WAIT)
         self.parts.lifecycle.set_rules(project.id, rules, "dana", self.now())
 
@@ -249,15 +261,19 @@ class World:
     def watches(self) -> None:
         """The project wants to know whether its default branch deploys."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
         rules = Rules(watch_main=MainWatch.ISSUE)
         self.parts.lifecycle.set_rules(project.id, rules, "dana", self.now())
+
+    def probes(self) -> None:
+        """Operators want to know what the builders have."""
+        self.parts.lifecycle.set_probes("https://previews.example.org", self.now())
 
     def compares(self, *, after: float = 0.0) -> None:
         """The project is compared with GitLab, some seconds later."""
         self._offset += after
         with self.parts.store.write() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
             tx.compare_by(self.now())
         while self._is_due(project.id):
             self._look(Due(Kind.PROJECT, project.id, self.now()))
@@ -325,7 +341,7 @@ class World:
     def transitions(self) -> set[tuple[str, str]]:
         """Every change of a deployment's state."""
         with self.parts.store.read() as tx:
-            (project,) = tx.projects()
+            project = self._project(tx)
             present = tx.preview_of(project.id, self._iid)
             assert present is not None
             events = tx.events_of(present.id)
@@ -337,7 +353,7 @@ class World:
         """Nothing is lost, doubled or leaked."""
         with self.parts.store.read() as tx:
             assert {account.state for account in tx.accounts()} == {AccountState.FREE}, tx.accounts()
-            (project,) = tx.projects()
+            project = self._project(tx)
             present = tx.preview_of(project.id, self._iid)
             assert present is not None
             deployments = tx.deployments_of(present.id)
@@ -348,6 +364,8 @@ class World:
             assert (held["jobs"], held["builds"], held["images"], envvars) == ([], [], [], [])
         if self.merge_request is not None:
             self._check_gitlab({one.sha for one in deployments})
+        elif self._is_probed:
+            self._check_probes(deployments)
         else:
             self._check_issue(deployments)
 
@@ -365,6 +383,16 @@ class World:
             path = f"{base}/repository/commits/{one.sha}/statuses?all=true"
             assert self._seeder.api("GET", path) == []
         assert self._seeder.api("GET", f"{base}/environments") == []
+
+    def _check_probes(self, deployments: list[Deployment]) -> None:
+        """Each was built once with each builder, and it is known how that ended."""
+        with self.parts.store.read() as tx:
+            known = {one.probe: one.was_built for one in probing.known(tx)}
+            assert tx.connection.scalars(t.report_state.select()).all() == []
+        assert known == {
+            Probe(name, builder): name != "go" for name in ("python", "nodejs", "go") for builder in BUILDERS
+        }
+        assert len(deployments) == len(known)
 
     def _check_gitlab(self, shas: set[str]) -> None:
         assert self.merge_request is not None
@@ -529,7 +557,15 @@ def watched(world: World) -> None:
     world.settles()
 
 
-BRANCH_STORIES: dict[str, Story] = {"watched": watched}
+def probed(world: World) -> None:
+    """Tiny repositories of ours are built, one after the other; some of them cannot be."""
+    world.probes()
+    for _ in range(7):
+        world.compares()
+        world.settles()
+
+
+BRANCH_STORIES: dict[str, Story] = {"watched": watched, "probed": probed}
 STORIES: dict[str, Story] = {
     **BRANCH_STORIES,
     "plain": swapped,

@@ -5,6 +5,7 @@ GET  /state       everything: {"tools": {NAME: {builds, jobs, images, envvars, p
 GET  /calls       {"total", "by_operation", "by_tool", "by_status"}; DELETE sets the counters to zero
 GET  /faults      the rules; POST adds one (the fields of `faults.Fault`), DELETE removes all
 DELETE /faults/ID          removes one
+POST /builder     {"name": "latest"}: from now on the latest builder is the current one, too
 POST /tools/T/quota        {"bytes": N} (-1 = unlimited)
 POST /tools/T/certificate  {"expired": bool}: a new client certificate
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from aiohttp import web
@@ -47,6 +48,7 @@ class Admin:
         app.router.add_post("/faults", self._add_fault)
         app.router.add_delete("/faults", self._clear_faults)
         app.router.add_delete("/faults/{id:[0-9]+}", self._remove_fault)
+        app.router.add_post("/builder", self._builder)
         app.router.add_post("/tools/{tool}/quota", self._quota)
         app.router.add_post("/tools/{tool}/certificate", self._certificate)
         return app
@@ -130,6 +132,14 @@ class Admin:
     async def _remove_fault(self, request: web.Request) -> web.Response:
         found = self._world.faults.remove(int(request.match_info["id"]))
         return web.json_response({}, status=200 if found else 404)
+
+    async def _builder(self, request: web.Request) -> web.Response:
+        """As when Toolforge changes over to a new one."""
+        if (await _object(request)).get("name") != "latest":
+            return web.json_response({"error": "the name must be latest"}, status=400)
+        settings = self._world.settings
+        self._world.settings = replace(settings, builder=settings.latest_builder)
+        return web.json_response({"name": settings.latest_builder.name})
 
     async def _quota(self, request: web.Request) -> web.Response:
         tool = self._known(request)

@@ -75,18 +75,43 @@ class JobLimits:
     min_memory: int = 50 * MIB
 
 
+#: heroku/cnb-builder-images builder-24/builder.toml, as it was in September 2025; the static web server is
+#: none of its, and has a version of its own (heroku/buildpacks-frontend-web).
+BUILDPACKS = {
+    "heroku/deb-packages": "0.2.0",
+    "heroku/dotnet": "0.9.0",
+    "heroku/go": "2.1.2",
+    "heroku/java": "7.0.4",
+    "heroku/nodejs": "5.1.1",
+    "heroku/php": "1.0.8",
+    "heroku/procfile": "4.2.1",
+    "heroku/python": "2.5.1",
+    "heroku/ruby": "12.1.0",
+    "heroku/scala": "7.0.4",
+    "heroku/static-web-server": "0.1.0",
+}
+
+
 @dataclass(frozen=True)
 class Builder:
-    """What a builder image offers. `python` are minor versions, `node` the newest release of each line."""
+    """What a builder image offers. `python` are minor versions, `node` the newest release of each line.
+
+    `buildpacks` are the versions of its buildpacks, by their names.
+    """
 
     name: str
     python: tuple[str, ...]
     node: tuple[str, ...]
+    buildpacks: Mapping[str, str] = field(default_factory=lambda: BUILDPACKS)
 
 
 CURRENT_BUILDER = Builder("heroku-builder:24", ("3.10", "3.11", "3.12", "3.13"), ("20.19.5", "22.20.0"))
 LATEST_BUILDER = Builder(
-    "heroku-builder:24-latest", ("3.10", "3.11", "3.12", "3.13", "3.14"), ("20.19.5", "22.20.0", "24.9.0")
+    "heroku-builder:24-latest",
+    ("3.10", "3.11", "3.12", "3.13", "3.14"),
+    ("20.19.5", "22.20.0", "24.9.0"),
+    # The first one that has Python 3.14 is 2.7.0 (heroku/buildpacks-python CHANGELOG.md).
+    BUILDPACKS | {"heroku/python": "2.7.0"},
 )
 
 

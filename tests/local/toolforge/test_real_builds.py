@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import requests
 
 from deploy.local.toolforge import Builder, Latency
 from tests.local.toolforge.rig import Account, error_of, until
@@ -270,6 +271,23 @@ def test_the_latest_builder_has_more_versions(real: Account, repository) -> None
     source = repository({**APP, ".python-version": "3.14"})
     assert "isn't recognised" in failed(real, source.url)
     assert real.built(source.url, use_latest_versions=True)
+
+
+def test_the_log_lists_the_buildpacks_as_lifecycle_does_until_toolforge_has_another_builder(
+    real: Account, repository
+) -> None:
+    url = repository({"README.md": "hello", **APP, "app.py": "", ".python-version": "3.9"}).url
+
+    def listed() -> list[str]:
+        """Without what stands before each line, the stamp among it."""
+        lines = [line.split(" ", 2) for line in failed(real, url).splitlines()]
+        return [words[-1] for words in lines if words[0] == "[step-detect]"]
+
+    assert listed() == ["2 of 3 buildpacks participating", "heroku/python   2.5.1", "heroku/procfile 4.2.1"]
+    admin = f"{real.toolforge.admin_url}/builder"
+    assert requests.post(admin, json={"name": "mine"}, timeout=5).status_code == 400
+    assert requests.post(admin, json={"name": "latest"}, timeout=5).status_code == 200
+    assert listed()[1] == "heroku/python   2.7.0"
 
 
 def test_a_builders_versions_are_configuration(serve, repository) -> None:

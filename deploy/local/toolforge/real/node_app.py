@@ -49,10 +49,11 @@ def _package(context: BuildContext) -> dict[str, Any]:
 async def _check_version(context: BuildContext, package: dict[str, Any]) -> None:
     engines = package.get("engines")
     wanted = engines.get("node") if isinstance(engines, dict) else None
-    if not isinstance(wanted, str):
-        context.say(f"  - Node.js version not specified, using {context.builder.node[-1].split('.')[0]}.x")
-        return
-    context.say(f"  - Detected Node.js version range: {wanted}")
+    if isinstance(wanted, str):
+        context.say(f"  - Detected Node.js version range: {wanted}")
+    else:
+        wanted = f"{context.builder.node[-1].split('.')[0]}.x"
+        context.say(f"  - Node.js version not specified, using `{wanted}`")
     try:
         found = node_version.resolve(wanted, context.builder.node)
     except node_version.BadRange:
@@ -63,7 +64,7 @@ async def _check_version(context: BuildContext, package: dict[str, Any]) -> None
             "The Node.js version provided could not be resolved to a known release in this buildpack's\n"
             "inventory of Node.js releases.",
         )
-    context.say(f"  - Resolved Node.js version: {found}")
+    context.say(f"  - Resolved Node.js version: `{found}`")
     _, lines = await context.capture(["node", "--version"]) if shutil.which("node") else (1, [""])
     context.say(f"  - This local Toolforge builds with Node.js {lines[0]} of this machine")
 

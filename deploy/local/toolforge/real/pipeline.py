@@ -49,8 +49,19 @@ def _detect(context: BuildContext) -> str:
         group.insert(0, "heroku/nodejs")
     if (context.app / "Procfile").is_file():
         group.append("heroku/procfile")
-    context.say(f"{len(group)} of {len(group)} buildpacks participating\n" + "\n".join(group), step)
+    _report_group(context, group)
     return found[0]
+
+
+def _report_group(context: BuildContext, group: list[str]) -> None:
+    """The list as buildpacks/lifecycle prints it (phase/detector.go), with their versions."""
+    # Those that take part only where they are asked for are counted all the same.
+    considered = {*group, "heroku/deb-packages", "heroku/procfile"}
+    width = max(map(len, group))
+    lines = [f"{name:<{width}} {context.builder.buildpacks[name]}" for name in group]
+    if len(considered) != len(group):
+        lines.insert(0, f"{len(group)} of {len(considered)} buildpacks participating")
+    context.say("\n".join(lines), "step-detect")
 
 
 def _report_packages(context: BuildContext) -> None:
