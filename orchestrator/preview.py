@@ -256,6 +256,11 @@ class Deployment:
         return self.trigger in SPARE
 
     @property
+    def built_sha(self) -> str:
+        """The commit that is built: its merge with the target branch, where that is wanted."""
+        return self.merged_sha or self.sha
+
+    @property
     def is_probe(self) -> bool:
         """True for what is only built, to learn what the builder has."""
         return self.trigger == PROBE

@@ -447,12 +447,11 @@ def take_snapshot(
     at_rest = {preview_id for preview_id, d in live.items() if d.step is Step.NONE}
     wanted = on_the_way | live.keys()
     busy = Counter(d.preview_id for d, _ in going if d.account_id is not None)
-    waits_for_another = cohorts.held(going, now, cohort_seconds, paused)
+    held_back = cohorts.held(going, now, cohort_seconds, paused)
     ready = [
         (d, project_id)
         for d, project_id in going
-        if d.step is Step.AWAIT_SLOT and project_id not in paused and (d.ready_at or now) <= now
-        if d.id not in waits_for_another
+        if _is_ready(d, now) and project_id not in paused and d.id not in held_back
     ]
     waiting = [_waiting(d, project_id, needs) for d, project_id in ready if not d.is_spare]
     waited_for = {one.preview_id for one in waiting}
@@ -471,11 +470,7 @@ def take_snapshot(
             if d.step is Step.AWAIT_PLACE and d.account_id is not None
         ],
         building=Counter(project_id for d, project_id in going if d.holds_build_slot),
-        cleaning=sum(
-            a.state is AccountState.CLEANING
-            or (a.state is AccountState.LEASED and not a.shared and a.preview_id not in wanted)
-            for a in accounts
-        ),
+        cleaning=sum(_is_on_its_way_back(a, wanted) for a in accounts),
         ceiling=ceiling,
         alone=frozenset(p for p in held if p in waited_for and busy[p] == (p in at_rest)),
         largest_store=largest_store(accounts),
@@ -484,6 +479,16 @@ def take_snapshot(
         spares=[_waiting(d, project_id, needs) for d, project_id in ready if d.is_spare],
         spares_going=[d.id for d, _ in going if d.is_spare and d.is_pending and d.account_id is not None],
     )
+
+
+def _is_ready(deployment: Deployment, now: float) -> bool:
+    return deployment.step is Step.AWAIT_SLOT and (deployment.ready_at or now) <= now
+
+
+def _is_on_its_way_back(account: Account, wanted: Container[int]) -> bool:
+    """Whether it is being cleaned, or leased to what is `wanted` no more, and so will be."""
+    is_left = account.state is AccountState.LEASED and not account.shared and account.preview_id not in wanted
+    return is_left or account.state is AccountState.CLEANING
 
 
 def largest_store(accounts: Iterable[Account]) -> int | None:

@@ -16,7 +16,6 @@ from worker.step import Site
 def start(site: Site) -> Outcome:
     """Adopt the build with the opinion's image name, or start it; it has to be of the very same commit."""
     deployment = site.deployment
-    wanted = deployment.merged_sha or deployment.sha
     adopted = next((one for one in site.account.builds() if one.image_name == deployment.opinion_name), None)
     if adopted is not None:
         return out.OpinionStarted(adopted.id)
@@ -36,7 +35,7 @@ def start(site: Site) -> Outcome:
         )
     except BadRequest as error:
         return out.OpinionDropped(str(error))
-    if new.resolved_ref != wanted:
+    if new.resolved_ref != deployment.built_sha:
         return out.OpinionDropped(f"it would be of {new.resolved_ref}")
     return out.OpinionStarted(new.id)
 
@@ -50,7 +49,7 @@ def watch(site: Site) -> Outcome:
         ended = site.account.build(opinion.build_id)
     except Gone:
         return out.OpinionDropped("builds-api does not know its build any more")
-    if ended.resolved_ref != (site.deployment.merged_sha or site.deployment.sha):
+    if ended.resolved_ref != site.deployment.built_sha:
         return out.OpinionDropped(f"it is of {ended.resolved_ref}")
     match ended.status:
         case BuildStatus.SUCCESS:
