@@ -58,7 +58,7 @@ format: install
 # Toolforge's own command-line clients, each in an environment of its own: they need other libraries than
 # we do. Tests that use them are skipped, and say so, where they are not installed.
 CLIENTS := $(CURDIR)/.clients
-export TOOLFORGE_CLIENTS ?= $(CLIENTS)/jobs/bin:$(CLIENTS)/builds/bin
+export TOOLFORGE_CLIENTS ?= $(CLIENTS)/jobs/bin:$(CLIENTS)/builds/bin:$(CLIENTS)/components/bin
 
 clients: $(CLIENTS)/.installed
 
@@ -68,6 +68,8 @@ $(CLIENTS)/.installed: Makefile
 	    toolforge-jobs-cli==16.2.3 toolforge-envvars-cli==0.0.15
 	python3 -m venv $(CLIENTS)/builds
 	$(CLIENTS)/builds/bin/pip install --quiet --disable-pip-version-check toolforge-builds-cli==0.0.24
+	python3 -m venv $(CLIENTS)/components
+	$(CLIENTS)/components/bin/pip install --quiet --disable-pip-version-check toolforge-components-cli==0.0.15
 	touch $@
 
 # Whether weaknesses are known of the locked packages; needs PyPI's advisories (exit 3, and says so, without

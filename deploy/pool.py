@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,36 @@ def pool() -> None:
     """The dev tool accounts."""
 
 
+#: How a tool is given to the pool, for whoever has not done that before.
+_GUIDE = """\
+{tool} becomes a dev account of the pool once its credentials are known here.
+
+With them Toolforge Preview can build, run and delete everything in that account, and read its envvars; and what
+it runs there is the code of merge requests. Take a tool that is made for it, and has nothing of value.
+
+1. As that tool, on a bastion of Toolforge, have its credentials shown:
+
+     become {tool}
+     cat ~/.toolskube/client.crt ~/.toolskube/client.key
+
+2. Bring them to where the workers run, as two files that only the service can read, or as two envvars of the
+   service's own tool, DEV1_CRT and DEV1_KEY.
+
+3. Add it. The credentials are tried before they are taken; kept is where they are, and not they themselves:
+
+     toolforge-preview pool add {tool} --cert FILE --key FILE
+     toolforge-preview pool add {tool} --env DEV1
+
+4. See that it becomes free. What somebody else has in it is never deleted by itself, and keeps it out of use:
+
+     toolforge-preview pool show {tool}
+
+It is taken back by `toolforge-preview pool drain {tool}`, then `toolforge-preview pool remove {tool}`. Whoever has had
+the certificate could still use it until it is renewed, or the tool deleted.
+
+Nothing was added."""
+
+
 @pool.command("add")
 @click.argument("tool")
 @click.option("--kubeconfig", help="Path of the tool's kubeconfig.")
@@ -35,8 +66,14 @@ def pool() -> None:
 @click.option("--key", help="Path of the tool's client.key.")
 @click.option("--env", help="Prefix of two environment variables, PREFIX_CRT and PREFIX_KEY, with PEM texts.")
 def pool_add(tool: str, kubeconfig: str | None, cert: str | None, key: str | None, env: str | None) -> None:
-    """Add the dev account of TOOL, which should be empty: what others have in it keeps it out of use."""
+    """Add the dev account of TOOL, which should be empty: what others have in it keeps it out of use.
+
+    Without any option it says, step by step, how a tool is given to the pool, and adds nothing (exit 1).
+    """
     given = {"kubeconfig": kubeconfig, "cert": cert, "key": key, "env": env}
+    if all(value is None for value in given.values()):
+        click.echo(_GUIDE.format(tool=tool))
+        sys.exit(1)
     credentials = {name: value for name, value in given.items() if value}
     if set(credentials) not in pool_file.KINDS:
         raise click.UsageError("Give --kubeconfig, or --cert and --key, or --env.")

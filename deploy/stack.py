@@ -196,7 +196,7 @@ class Stack:
         environment = settings_environment(settings) | self._environment
         danas_token = {"DANAS_TOKEN": self.seeder.developer.token}
         _write_environment(self._state / "settings.env", environment | danas_token)
-        celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
+        celery = [sys.executable, "-m", "celery", "--quiet", "--app", "worker.app"]
         threads = [
             "worker",
             "--pool",

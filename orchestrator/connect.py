@@ -188,7 +188,10 @@ def add_account(parts: Parts, tool: str, credentials: Mapping[str, str], now: fl
     """
     with parts.store.read() as tx:
         if tx.account_named(tool) is not None:
-            raise BadInput(f"Account '{tool}' is in the pool already.")
+            raise BadInput(
+                f"Account '{tool}' is in the pool already. Other credentials are given to it by "
+                "`toolforge-preview pool apply FILE`."
+            )
     check_account(parts, tool, credentials)
     return parts.lifecycle.add_account(tool, credentials, "operator", now)
 

@@ -15,9 +15,9 @@ TOOLFORGE_PREVIEW_PUBLIC_URL=${TOOLFORGE_PREVIEW_PUBLIC_URL%/}
 
 python -m deploy redis --bind 127.0.0.1 &
 python -m deploy migrate
-python -m celery --app worker.app worker --pool threads --concurrency 4 \
+python -m celery --quiet --app worker.app worker --pool threads --concurrency 4 \
     --queues toolforge,teardown,gitlab,clock --without-gossip --without-mingle --without-heartbeat &
-python -m celery --app worker.app beat --pidfile '' &
+python -m celery --quiet --app worker.app beat --pidfile '' &
 python -m gunicorn --config python:web.serving --bind "$1" 'web.app:create_app()' &
 
 # One that ends takes the container down, and Toolforge starts it anew.

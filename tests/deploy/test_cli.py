@@ -383,12 +383,25 @@ def test_another_project_of_the_same_name_can_follow(command: CommandLine, seede
 
 
 @pytest.mark.parametrize(
-    "given", [[], ["--cert", "/c"], ["--key", "/k"], ["--env", "A", "--kubeconfig", "/k"], ["--env", ""]]
+    "given", [["--cert", "/c"], ["--key", "/k"], ["--env", "A", "--kubeconfig", "/k"], ["--env", ""]]
 )
 def test_an_account_without_credentials_of_one_kind_is_refused(
     command: CommandLine, given: list[str]
 ) -> None:
     assert "--kubeconfig, or --cert and --key, or --env" in command.refuses("pool", "add", "dev-1", *given)
+
+
+def test_who_gives_no_credentials_is_walked_through_giving_a_tool_away(command: CommandLine) -> None:
+    told = command("pool", "add", "preview-dev-4")
+    assert told.code == 1
+    for words in (
+        "cat ~/.toolskube/client.crt ~/.toolskube/client.key",
+        "toolforge-preview pool add preview-dev-4 --cert FILE --key FILE",
+        "toolforge-preview pool drain preview-dev-4",
+        "Nothing was added.",
+    ):
+        assert words in told.words
+    assert "preview-dev-4" not in command("pool", "list").words
 
 
 @pytest.mark.parametrize(
@@ -432,7 +445,9 @@ def test_an_account_is_added_once(command: CommandLine, toolforge: LocalToolforg
     add = ("pool", "add", "dev-1", *options(certificate(toolforge, "dev-1")))
     assert command(*add).code == 0
     assert "dev-1  cleaning" in command("pool", "list").words
-    assert "in the pool already" in command.refuses(*add)
+    words = command.refuses(*add)
+    assert "in the pool already" in words
+    assert "toolforge-preview pool apply" in words
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain", "show", "clean", "remove"])

@@ -1,6 +1,6 @@
 """Toolforge's own commands in the documents are those of its clients: each client reads what is written.
 
-Skipped where a client is not installed; `make clients` does that. The one for components is not among them.
+Skipped where a client is not installed; `make clients` does that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import INLINE, documents, lines_of, parts_of, without_blocks
+from tests.docs.blocks import INLINE, REPOSITORY, documents, lines_of, parts_of, without_blocks
 
 _CLIENTS = os.environ.get("TOOLFORGE_CLIENTS", "")
 #: Run by the client's own Python with the arguments: reads them, and does nothing.
@@ -21,12 +21,15 @@ _READS = {
     "jobs": "from jobs_cli.cli import arg_parser; arg_parser(sys.argv[1:])",
     "envvars": "from toolforge_envvars_cli.cli import toolforge_envvars as group; read(group)",
     "build": "from toolforge_builds_cli.cli import toolforge_build as group; read(group)",
+    "components": "from toolforge_components_cli.cli import toolforge_components as group; read(group)",
 }
 _READ = """
 import sys
-def read(group):
-    word, *arguments = sys.argv[1:]
-    group.commands[word].make_context(word, arguments)
+def read(command):
+    words = sys.argv[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words)
 """
 
 
@@ -53,5 +56,7 @@ def test_toolforges_clients_read_what_is_written(client: str) -> None:
     assert found
     for arguments in found:
         command = [python, "-c", f"{_READ}\n{_READS[client]}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Where the files lie that some of them name.
+        folder = REPOSITORY / "deploy" / "toolforge"
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"toolforge {client} {' '.join(arguments)}\n{done.stderr}"

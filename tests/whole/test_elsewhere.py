@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -65,6 +66,8 @@ def test_the_commands_of_the_containers_serve_and_work(
         "TOOLFORGE_PREVIEW_DATABASE_URL": database_url,
         "TOOLFORGE_PREVIEW_REDIS_URL": redis_url,
         "TOOLFORGE_PREVIEW_QUEUE_PREFIX": "elsewhere",
+        # Celery warns root, as which no worker is run in service.
+        "PYTHONWARNINGS": "ignore",
         "TOOLFORGE_PREVIEW_GITLAB_URL": f"http://127.0.0.1:{free_port()}",
         "TOOLFORGE_PREVIEW_GITLAB_TOKEN": "none",
         # The image's, and not the one of this repository's own environment.
@@ -119,3 +122,7 @@ def test_the_commands_of_the_containers_serve_and_work(
             calls = labelled(counting.read(tx.connection), Count.API_CALLS)
         listed = ("gitlab", "GET /projects/:id/merge_requests", "GitLabBusy")
         assert calls[listed] >= 1, "what a worker counts last is written when it ends"
+    lines = (tmp_path / "log").read_text().splitlines()
+    # In service each line is JSON, those of gunicorn and Celery, too; but for Celery's last word.
+    assert [line for line in lines if line and line[0] != "{"] == ["worker: Warm shutdown (MainProcess)"]
+    assert all(json.loads(line)["time"] for line in lines if line and line[0] == "{")
