@@ -92,9 +92,11 @@ image-check:
 
 # On another database than SQLite: what uses one is run again, on a server of the tests' own.
 DATABASE ?= sqlite
+# Folders or files; none: all.
+TESTS ?=
 
 test: install
-	$(BIN)/pytest --database $(DATABASE) --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --database $(DATABASE) --numprocesses 2 --dist loadfile $(TESTS)
 
 # The machine-independent locks: every version with its hashes. Needs `uv` on PATH. requirements.txt, a part of
 # requirements.lock, is what a service needs; Toolforge's build service installs it.
