@@ -33,8 +33,8 @@ def pool() -> None:
 _GUIDE = """\
 {tool} becomes a dev account of the pool once its credentials are known here.
 
-With them Toolforge Preview can build, run and delete everything in that account, and read its envvars; and what
-it runs there is the code of merge requests. Take a tool that is made for it, and has nothing of value.
+With them Toolforge Preview can build, run and delete everything in that account, and read its envvars; and
+what it runs there is the code of merge requests. Take a tool that is made for it, and has nothing of value.
 
 1. As that tool, on a bastion of Toolforge, have its credentials shown:
 
@@ -53,8 +53,12 @@ it runs there is the code of merge requests. Take a tool that is made for it, an
 
      toolforge-preview pool show {tool}
 
-It is taken back by `toolforge-preview pool drain {tool}`, then `toolforge-preview pool remove {tool}`. Whoever has had
-the certificate could still use it until it is renewed, or the tool deleted.
+To take it back:
+
+     toolforge-preview pool drain {tool}
+     toolforge-preview pool remove {tool}
+
+Whoever has had the certificate could still use it until it is renewed, or the tool deleted.
 
 Nothing was added."""
 
