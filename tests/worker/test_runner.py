@@ -344,7 +344,7 @@ def test_a_cleaning_that_is_under_way_stops_before_its_next_effect(service: Serv
     until(lambda: service.looks(service.deployment(ENDLESS)).is_settled)
     with service.workshop.opened() as account:
         account.set_envvar("LEFT_OVER", "1")
-    service.workshop.fault("slow", "jobs.*", seconds=1.5, count=1)
+    service.workshop.fault("slow", "jobs.*", seconds=4.0, count=1)
     with running(service.cleans):
         until(lambda: claimed_account(service) is not None)
         service.parts.lifecycle.pause("olga", "it deletes the wrong things", service.now)
@@ -358,7 +358,7 @@ def test_a_cleaning_that_is_under_way_stops_before_its_next_effect(service: Serv
 
 def test_a_step_that_was_stopped_in_the_middle_is_taken_over_when_all_goes_on(service: Service) -> None:
     deployment = service.sees()
-    service.workshop.fault("slow", "builds.*", seconds=1.5, count=1)
+    service.workshop.fault("slow", "builds.*", seconds=4.0, count=1)
     with running(lambda: service.looks(deployment)):
         until(lambda: claimed_until(service, deployment) is not None)
         service.parts.lifecycle.pause("olga", "too much", service.now)
