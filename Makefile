@@ -103,7 +103,7 @@ test: install
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock" --no-emit-package toolforge-preview -o requirements.lock --quiet
-	uv pip compile pyproject.toml --extra mariadb --extra postgresql --universal --generate-hashes \
+	uv pip compile pyproject.toml --extra mariadb --extra postgresql --extra sentry --universal --generate-hashes \
 	    --python-version 3.11 --constraints requirements.lock --custom-compile-command "make lock" \
 	    --no-annotate --no-emit-package toolforge-preview -o requirements.txt --quiet
 	uv pip compile --group docs --universal --generate-hashes --python-version 3.11 \

@@ -50,6 +50,11 @@ def only(*names: str) -> Iterator[None]:
         _ABOUT.reset(token)
 
 
+def present() -> Mapping[str, object]:
+    """What is being logged about just now."""
+    return _ABOUT.get()
+
+
 def being(ids: Mapping[str, object]) -> Mapping[str, object]:
     """As `extra` of one line: it is about these, too."""
     return {_EXTRA: _given(ids)}

@@ -300,6 +300,10 @@ class Settings(BaseSettings):
         min_length=16,
         description="Bearer token for `/metrics`; unset: only callers on the same machine may read it.",
     )
+    sentry_dsn: SecretStr | None = Field(
+        None,
+        description="DSN of a Sentry-compatible service that is told of errors; unset: only the logs are.",
+    )
     max_streams: int = Field(
         32,
         ge=0,
@@ -423,7 +427,10 @@ class Settings(BaseSettings):
 
     def secrets(self) -> list[str]:
         """The values that nobody else is to see: tokens, keys, and the passwords in the addresses."""
-        given = (self.gitlab_token, self.secret_key, self.gitlab_application_secret, self.metrics_token)
+        given = (
+            *(self.gitlab_token, self.secret_key, self.gitlab_application_secret),
+            *(self.metrics_token, self.sentry_dsn),
+        )
         values = [secret.get_secret_value() for secret in given if secret is not None]
         values += self.sealing_keys()[1:]
         of_the_database = make_url(self.database_url).password or ""

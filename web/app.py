@@ -9,6 +9,7 @@ import time
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator import sentry
 from orchestrator.bootstrap import Parts
 from orchestrator.errors import PreviewError
 from orchestrator.logs import install as install_logs
@@ -48,6 +49,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     if parts is None:
         parts = Parts(load_settings())
         install_logs(parts.settings.log_format)
+        sentry.install(parts.settings)
         # The process is ours: what it counted last is written down at its end.
         atexit.register(parts.close)
     app = Flask(__name__)

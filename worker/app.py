@@ -13,7 +13,7 @@ from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_shutdown
 from kombu.exceptions import OperationalError
 
-from orchestrator import logs
+from orchestrator import logs, sentry
 from orchestrator.bootstrap import Parts
 from orchestrator.engines import AWAY
 from orchestrator.errors import Conflict, TryLater
@@ -27,6 +27,7 @@ from worker.runner import Runner
 
 log = logging.getLogger(__name__)
 parts = Parts(load_settings())
+sentry.install(parts.settings)
 
 app = Celery("toolforge_preview", broker=parts.settings.redis_url)
 app.conf.update(

@@ -21,7 +21,9 @@ _PROGRAM = re.compile(r"(\S*/)?toolforge-preview")
 _MODULE = ("python", "-m", "deploy")
 #: What stands for a value in a document.
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]+")
-_TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+#: And the variables that may be given to them.
+_TARGETS = set(re.findall(r"^([a-z-]+:|[A-Z]+ \?=)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+_TARGETS = {name.rstrip(": ?=") for name in _TARGETS}
 _VARIABLES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {TOKEN_VARIABLE}
 
 PAGES = [path for path in documents() if path.name != _GENERATED]
@@ -83,7 +85,7 @@ def test_every_command_in_a_sentence_is_one_that_there_is(path: Path) -> None:
         words = code.split()
         group = cli.commands.get(words[0]) if words else None
         if words[:1] == ["make"]:
-            assert set(words[1:]) <= _TARGETS, code
+            assert {word.partition("=")[0] for word in words[1:]} <= _TARGETS, code
         elif words[:1] == ["/preview"]:
             command = command_in(code)
             assert command is not None, code
