@@ -200,6 +200,8 @@ def test_no_form_but_gitlabs_deliveries_is_taken_without_its_token(house: House)
             "api_settings.remove_secret",
             "operations.account",
             "operations.switch",
+            # What git fetches by; it changes nothing.
+            "probes.fetch",
             "project_settings.change",
             "project_settings.put_secret",
             "project_settings.remove_secret",
