@@ -19,6 +19,15 @@ _numbers = itertools.count(1)
 #: How the timeline names the account that a deployment was given.
 _BUILT_ON = "builds on "
 
+#: What a build says that asks for a Python which is not there, in the words of heroku/buildpacks-python.
+LACKS_PYTHON = [
+    "[Determining Python version]",
+    "Using Python 3.14 specified in .python-version",
+    "[Error: The requested Python version isn't available]",
+    "The requested Python version (3.14) isn't available.",
+    "ERROR: failed to build: exit status 1",
+]
+
 #: A tool without dependencies, so that building it takes no time.
 SERVER = """
 import http.server, os

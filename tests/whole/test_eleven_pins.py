@@ -14,21 +14,18 @@ from deploy.local.seed import MergeRequest
 from deploy.stack import settings_environment
 from orchestrator.preview import State
 from tests.whole.conftest import Stacks
-from tests.whole.scene import Scene, server
+from tests.whole.scene import LACKS_PYTHON, Scene, server
 
 _BOT = "dana"
-#: The words of heroku/buildpacks-python.
-_LOG = [
-    "[Determining Python version]",
-    "Using Python 3.14 specified in .python-version",
-    "[Error: The requested Python version isn't available]",
-    "The requested Python version (3.14) isn't available.",
-    "ERROR: failed to build: exit status 1",
-]
 #: A merge request that asks for it is the first of its project, its correction the second.
 _SCENARIO = {
     "builds": [
-        {"match": {"ref": "refs/merge-requests/1/head"}, "duration": 20, "outcome": "failure", "log": _LOG},
+        {
+            "match": {"ref": "refs/merge-requests/1/head"},
+            "duration": 20,
+            "outcome": "failure",
+            "log": LACKS_PYTHON,
+        },
         {"duration": 40, "size": "20Mi"},
     ],
 }
