@@ -4,7 +4,7 @@ Times in the database are times of day. Without this, everything would rest for 
 back by an hour, and builds that have only just begun would end as if they took too long after it was put
 forward. Until when a preview stays up was told to people by the time of day, and stays as it is.
 
-Only ``lifecycle.py`` calls this, within its transaction.
+Only ``lifecycle.py`` calls this, within its transaction. See ``docs/adr/0022``.
 """
 
 from __future__ import annotations
