@@ -70,7 +70,7 @@ def test_a_jump_of_the_clock_neither_ends_nor_delays_anything(scene: Scene, jump
     jump(seconds)
     wait_for("it to be noticed", lambda: len(notices(stack)) > noticed, seconds=20.0)
     wait_for("the verdict", lambda: is_live(scene, building), seconds=60.0)
-    assert scene.status(building)["status"] == "success"
+    wait_for("GitLab to be told", lambda: scene.status(building)["status"] == "success", seconds=30.0)
     assert is_live(scene, live)
     assert scene.page(live).status_code == 200
 
